@@ -1,0 +1,3 @@
+//! The trinic binary.
+
+fn main() {}

@@ -1,0 +1,239 @@
+//! The protocol between control and card: a Unix stream socket, one JSON value a line-free frame
+//! (u32 little-endian length, then the value). Control sends a snapshot after the card's hello, then
+//! updates; the card acknowledges by revision and reports what became of instances and interfaces.
+//!
+//! Either side may die and come back: the card keeps switching packets with the last tables that it
+//! acknowledged, and a new control process starts with a snapshot again.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+use trinic_linklocal::metadata::InstanceMetadata;
+use trinic_switch::tables::{Delta, Id, Mac, Revision, Tables};
+
+/// The most bytes that a frame may have; a longer one closes the connection.
+pub const FRAME_LIMIT_BYTES: u32 = 256 << 20;
+
+/// Control to card.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum ToCard {
+    /// Everything: replaces what the card knew. The card reconciles what runs with it.
+    Snapshot {
+        /// The packet tables.
+        tables: Tables,
+        /// Every instance that should exist, by id.
+        instances: BTreeMap<Id, InstanceSpec>,
+    },
+    /// What changed since the last snapshot or update.
+    Update {
+        /// Change of the packet tables.
+        delta: Delta,
+        /// Instances that are new or changed, whole.
+        instances: Vec<InstanceSpec>,
+        /// Instances that should not exist any more.
+        remove_instances: Vec<Id>,
+    },
+    /// A question; answered by [`FromCard::Answer`] with the same number.
+    Ask {
+        /// Chosen by control.
+        number: u64,
+        /// The question.
+        query: Query,
+    },
+    /// End: `stop_instances` ends every instance, removes namespaces and taps; else only the process ends.
+    Shutdown {
+        /// Whether instances end too.
+        stop_instances: bool,
+    },
+}
+
+/// Card to control.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum FromCard {
+    /// First frame after connecting.
+    Hello {
+        /// Process id of the card.
+        pid: u32,
+        /// Version of the program.
+        version: String,
+        /// What instances of this card run on.
+        backend: Backend,
+        /// Why it is not [`Backend::Namespace`], and what would allow it.
+        backend_reason: Option<String>,
+        /// Tables that the card has now.
+        revision: Revision,
+    },
+    /// Tables up to this revision are in force.
+    Applied {
+        /// The revision.
+        revision: Revision,
+    },
+    /// What became of an instance.
+    Instance {
+        /// `i-…`.
+        id: Id,
+        /// Its state on the card.
+        report: InstanceReport,
+    },
+    /// What became of an interface.
+    Interface {
+        /// `eni-…`.
+        id: Id,
+        /// Its state on the card.
+        report: InterfaceReport,
+    },
+    /// The answer to [`ToCard::Ask`].
+    Answer {
+        /// As in the question.
+        number: u64,
+        /// The answer, or a sentence saying why there is none.
+        answer: Result<serde_json::Value, String>,
+    },
+}
+
+/// What instances run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// Linux namespaces with tap devices.
+    Namespace,
+    /// A user-space TCP/IP stack inside the card: for hosts that allow neither.
+    UserSpace,
+}
+
+/// An instance as the card must make it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceSpec {
+    /// `i-…`.
+    pub id: Id,
+    /// `ip-10-0-0-5` and the like.
+    pub hostname: String,
+    /// What it is.
+    pub kind: InstanceKind,
+    /// Decoded user data; run once as a script when it starts with `#!`.
+    pub user_data: Option<Vec<u8>>,
+    /// Its interfaces by device index.
+    pub interfaces: Vec<InterfaceSpec>,
+    /// What the instance metadata service answers.
+    pub metadata: InstanceMetadata,
+}
+
+/// What an instance is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InstanceKind {
+    /// Made by the card.
+    Managed,
+    /// A network namespace or process of the user's own (`trinic attach`): only interfaces are put there.
+    External {
+        /// Path of the network namespace (`/proc/N/ns/net`, `/run/netns/x`).
+        netns: String,
+    },
+}
+
+/// One interface in an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceSpec {
+    /// `eni-…`.
+    pub id: Id,
+    /// 0 = eth0.
+    pub device_index: u32,
+    /// MAC address.
+    pub mac: Mac,
+    /// MTU in bytes (9001 inside a VPC).
+    pub mtu: u32,
+    /// Private IPv4 addresses, the primary first.
+    pub ipv4: Vec<Ipv4Addr>,
+    /// Prefix length of the subnet.
+    pub ipv4_prefix_len: u8,
+    /// The subnet's router.
+    pub ipv4_router: Option<Ipv4Addr>,
+    /// IPv6 addresses.
+    pub ipv6: Vec<Ipv6Addr>,
+    /// Resolvers for resolv.conf.
+    pub dns: Vec<IpAddr>,
+    /// DNS search domain (`ec2.internal`).
+    pub domain: String,
+}
+
+/// State of an instance on the card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InstanceReport {
+    /// Its namespaces are there and its init runs; pid in the card's pid namespace, 0 in user space.
+    Running {
+        /// Process id of its init.
+        pid: u32,
+    },
+    /// It could not be started.
+    Failed {
+        /// Why, in one sentence.
+        reason: String,
+    },
+    /// Its init ended by itself (shutdown from inside or a crash).
+    Exited {
+        /// Why, in one sentence.
+        reason: String,
+    },
+    /// It is gone, as asked.
+    Gone,
+}
+
+/// State of an interface on the card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InterfaceReport {
+    /// Its function is in the instance and configured.
+    Attached {
+        /// The instance.
+        instance_id: Id,
+    },
+    /// Its function is gone from the instance.
+    Detached,
+    /// It could not be attached.
+    Failed {
+        /// Why, in one sentence.
+        reason: String,
+    },
+}
+
+/// A question to the card.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Query {
+    /// Counters of one interface, or of all.
+    Stats {
+        /// `eni-…`; `None` = all.
+        interface: Option<Id>,
+    },
+    /// Everything about the card: workers, ports, instances.
+    Inspect,
+    /// What the pipeline would do with a packet, stage by stage, without sending it.
+    Trace(TraceRequest),
+    /// Console output of an instance.
+    Console {
+        /// `i-…`.
+        instance: Id,
+    },
+    /// Runs a built-in program of a user-space guest.
+    Program {
+        /// `i-…` or `internet`.
+        instance: Id,
+        /// `ping ADDR`, `tcp-echo PORT`, `udp-echo PORT`, `tcp-connect ADDR PORT`, `bulk …`.
+        arguments: Vec<String>,
+    },
+}
+
+/// A packet to trace.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TraceRequest {
+    /// The interface that sends it.
+    pub interface: Id,
+    /// Source address; `None` = the interface's primary one.
+    pub source: Option<IpAddr>,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Source port (TCP, UDP).
+    pub source_port: u16,
+    /// Destination port (TCP, UDP); ICMP type.
+    pub destination_port: u16,
+}
