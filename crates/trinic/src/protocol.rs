@@ -237,3 +237,99 @@ pub struct TraceRequest {
     /// Destination port (TCP, UDP); ICMP type.
     pub destination_port: u16,
 }
+
+/// Why a frame could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The socket failed.
+    #[error("The socket between control and card failed")]
+    Io(#[from] std::io::Error),
+    /// The other side announced a frame beyond [`FRAME_LIMIT_BYTES`].
+    #[error("A frame of {size_bytes} bytes is over the limit of {FRAME_LIMIT_BYTES}")]
+    TooLong {
+        /// Announced size.
+        size_bytes: u64,
+    },
+    /// The frame's bytes are not the JSON of the expected message.
+    #[error("A frame does not hold a message of this protocol")]
+    Malformed(#[from] serde_json::Error),
+}
+
+/// A message as a whole frame: length and JSON.
+pub fn encode_frame<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
+    let mut frame = vec![0; 4];
+    serde_json::to_writer(&mut frame, message)?;
+    let size_bytes = (frame.len() - 4) as u64;
+    let length = u32::try_from(size_bytes)
+        .ok()
+        .filter(|length| *length <= FRAME_LIMIT_BYTES)
+        .ok_or(FrameError::TooLong { size_bytes })?;
+    frame[..4].copy_from_slice(&length.to_le_bytes());
+    Ok(frame)
+}
+
+/// Writes one message, blocking.
+pub fn write_frame<T: Serialize>(to: &mut impl std::io::Write, message: &T) -> Result<(), FrameError> {
+    to.write_all(&encode_frame(message)?)?;
+    to.flush()?;
+    Ok(())
+}
+
+/// Reads one message, blocking; `None` when the other side closed between two frames.
+pub fn read_frame<T: serde::de::DeserializeOwned>(
+    from: &mut impl std::io::Read,
+) -> Result<Option<T>, FrameError> {
+    let mut length = [0; 4];
+    match from.read(&mut length)? {
+        0 => return Ok(None),
+        n => from.read_exact(&mut length[n..])?,
+    }
+    let length = u32::from_le_bytes(length);
+    if length > FRAME_LIMIT_BYTES {
+        return Err(FrameError::TooLong {
+            size_bytes: u64::from(length),
+        });
+    }
+    // The announced length is not allocated at once: a peer that only announces costs nothing.
+    let mut json = Vec::new();
+    std::io::Read::take(&mut *from, u64::from(length)).read_to_end(&mut json)?;
+    if json.len() as u64 != u64::from(length) {
+        return Err(FrameError::Io(std::io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(Some(serde_json::from_slice(&json)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_survives_the_frame() {
+        let message = ToCard::Shutdown { stop_instances: true };
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, &message).unwrap();
+        write_frame(&mut bytes, &message).unwrap();
+        let mut from = bytes.as_slice();
+        for _ in 0..2 {
+            let back: Option<ToCard> = read_frame(&mut from).unwrap();
+            assert!(matches!(back, Some(ToCard::Shutdown { stop_instances: true })));
+        }
+        assert!(read_frame::<ToCard>(&mut from).unwrap().is_none());
+    }
+
+    #[test]
+    fn hostile_frames_are_refused() {
+        let long = u32::MAX.to_le_bytes();
+        assert!(matches!(
+            read_frame::<ToCard>(&mut long.as_slice()),
+            Err(FrameError::TooLong { .. })
+        ));
+        let cut = [9, 0, 0, 0, b'{'];
+        assert!(matches!(read_frame::<ToCard>(&mut cut.as_slice()), Err(FrameError::Io(_))));
+        let junk = [2, 0, 0, 0, b'{', b'}'];
+        assert!(matches!(
+            read_frame::<ToCard>(&mut junk.as_slice()),
+            Err(FrameError::Malformed(_))
+        ));
+    }
+}
