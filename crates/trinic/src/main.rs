@@ -1,3 +1,7 @@
-//! The trinic binary.
+//! The `trinic` program: see the library of the same name.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    trinic::run()
+}

@@ -1,0 +1,137 @@
+//! The command line: what each command is called, takes and prints.
+
+mod completion;
+mod env;
+mod logging;
+mod print;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::card;
+use crate::state::StateDir;
+
+/// The exit codes, as the help prints them.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    it failed; the message says what, why and what to do
+  2    the command line is wrong
+  3    no card is running for this state directory
+  125  `trinic exec` could not run the command; otherwise its exit code is the command's";
+
+/// EC2's network interfaces in software: a VPC on this machine whose packets really flow and really drop.
+///
+/// `trinic up` serves the EC2 API on http://127.0.0.1:4566; the AWS CLI, boto3, Ansible or Terraform then make
+/// VPCs, interfaces, security groups and instances, and packets between the instances flow and drop as the
+/// API says.
+#[derive(Debug, Parser)]
+#[command(name = "trinic", version, after_help = EXIT_CODES, after_long_help = FIRST_STEPS)]
+pub struct Cli {
+    /// State directory; each one is a card of its own [default: /var/lib/trinic for root, else
+    /// ~/.local/state/trinic]
+    #[arg(long, global = true, env = "TRINIC_STATE", value_name = "DIR")]
+    pub state: Option<PathBuf>,
+
+    /// How to print results
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORM")]
+    pub output: Output,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    Text,
+    /// For programs: one JSON document
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print shell variables that point the AWS CLI and SDKs here
+    Env(env::Arguments),
+    /// Print a completion script for a shell
+    Completion(completion::Arguments),
+    /// The card process; started by `trinic up`
+    #[command(hide = true)]
+    Card {
+        /// Let names and packets out to the host's network
+        #[arg(long)]
+        uplink: bool,
+    },
+}
+
+/// A failure with the exit code that says its kind.
+#[derive(Debug)]
+pub struct Failure {
+    /// Exit code, one of [`EXIT_CODES`].
+    pub code: u8,
+    /// What failed, why, and what to do.
+    pub error: anyhow::Error,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self {
+            code: 1,
+            error: error.into(),
+        }
+    }
+}
+
+/// Parses the command line and runs it.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let output = cli.output;
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            print::failure(output, &failure);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
+    let state = StateDir::resolve(cli.state);
+    match cli.command {
+        Command::Env(arguments) => env::run(&state, cli.output, &arguments),
+        Command::Completion(arguments) => completion::run(&arguments),
+        Command::Card { uplink } => {
+            logging::start(logging::Default::Info);
+            // A session of its own: the terminal's signals and hang-up are control's to handle. Fails only
+            // for a process group leader, which a shell's job is: somebody runs the card by hand, then.
+            let _ = rustix::process::setsid();
+            card::main(card::Options { state, uplink })?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  trinic up --detach                 start the card and the API
+  eval \"$(trinic env)\"               point the AWS CLI here
+  aws ec2 run-instances --image-id ami-12345678 --count 2
+  trinic ls                          instances, interfaces, addresses
+  trinic exec i-... -- ping -c1 ...  run a command inside an instance
+  trinic down                        end instances, card and API
+
+Environment:
+  TRINIC_STATE   state directory, as --state
+  TRINIC_LOG     log filter, as `info` or `trinic::control=debug`
+
+Exit codes:
+  0    done
+  1    it failed; the message says what, why and what to do
+  2    the command line is wrong
+  3    no card is running for this state directory
+  125  `trinic exec` could not run the command; otherwise its exit code is the command's";
