@@ -1,0 +1,19 @@
+# The two commands of the README, and the comparisons.
+.PHONY: demo test bench build
+
+build:
+	cargo build --release --locked --package trinic
+
+# Builds and runs the main job; no package to install, no root needed.
+demo: build
+	./target/release/trinic demo
+
+# Installs what the tests need (as root), then runs them all.
+test:
+	./scripts/setup-tests
+	cargo xtask test
+
+# Comparisons with peers, side by side in one run; tables and target/bench/*.json.
+bench: build
+	./scripts/setup-tests
+	./scripts/bench
