@@ -10,13 +10,35 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     checks(root)?;
     step(root, "cargo", &["nextest", "run", "--workspace"])?;
     step(root, "cargo", &["test", "--workspace", "--doc", "--quiet"])?;
-    step(root, "cargo", &["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"])
+    step(
+        root,
+        "cargo",
+        &[
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--document-private-items",
+            "--quiet",
+        ],
+    )
 }
 
 /// The checks that run no test.
 pub(crate) fn checks(root: &Path) -> Result<()> {
     step(root, "cargo", &["fmt", "--all", "--check"])?;
-    step(root, "cargo", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
+    step(
+        root,
+        "cargo",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )?;
     crate::tidy::run(root)?;
     support(root, true)
 }

@@ -32,7 +32,10 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     sum.add(system_tests(root)?);
     #[expect(clippy::print_stdout, reason = "the closing line is this command's output")]
     {
-        println!("{} passed, {} failed, {} skipped", sum.passed, sum.failed, sum.skipped);
+        println!(
+            "{} passed, {} failed, {} skipped",
+            sum.passed, sum.failed, sum.skipped
+        );
     }
     if sum.failed > 0 {
         bail!("{} test(s) failed", sum.failed);
@@ -47,10 +50,16 @@ fn checks(root: &Path) -> Result<()> {
 /// A part that either holds or does not: one test.
 fn part(_root: &Path, name: &str, result: Result<()>) -> Count {
     match result {
-        Ok(()) => Count { passed: 1, ..Count::default() },
+        Ok(()) => Count {
+            passed: 1,
+            ..Count::default()
+        },
         Err(error) => {
             crate::say(&format!("{name}: FAILED: {error:#}"));
-            Count { failed: 1, ..Count::default() }
+            Count {
+                failed: 1,
+                ..Count::default()
+            }
         }
     }
 }
@@ -58,10 +67,16 @@ fn part(_root: &Path, name: &str, result: Result<()>) -> Count {
 /// Unit, property, golden and crash tests: `cargo test`, whose closing line of each binary is added up.
 fn cargo_tests(root: &Path) -> Result<Count> {
     let mut command = Command::new("cargo");
-    command.args(["test", "--workspace", "--no-fail-fast", "--", "--nocapture"]).current_dir(root);
+    command
+        .args(["test", "--workspace", "--no-fail-fast", "--", "--nocapture"])
+        .current_dir(root);
     count(command, "cargo test", |line| {
         let rest = line.trim().strip_prefix("test result:")?;
-        Some(Count { passed: before(rest, "passed"), failed: before(rest, "failed"), skipped: before(rest, "ignored") })
+        Some(Count {
+            passed: before(rest, "passed"),
+            failed: before(rest, "failed"),
+            skipped: before(rest, "ignored"),
+        })
     })
 }
 
@@ -70,21 +85,34 @@ fn system_tests(root: &Path) -> Result<Count> {
     let python = root.join(".venv/bin/python");
     if !python.exists() {
         crate::say("SKIP system tests: .venv is missing (scripts/setup-tests makes it)");
-        return Ok(Count { skipped: 1, ..Count::default() });
+        return Ok(Count {
+            skipped: 1,
+            ..Count::default()
+        });
     }
     let mut command = Command::new(python);
-    command.args(["-m", "pytest", "-q", "-rs", "--color=no", "tests/system"]).current_dir(root);
+    command
+        .args(["-m", "pytest", "-q", "-rs", "--color=no", "tests/system"])
+        .current_dir(root);
     count(command, "pytest", |line| {
-        let is_summary = line.contains(" in ") && (line.contains(" passed") || line.contains(" failed") || line.contains(" error"));
+        let is_summary = line.contains(" in ")
+            && (line.contains(" passed") || line.contains(" failed") || line.contains(" error"));
         let failed = before(line, "failed") + before(line, "error") + before(line, "errors");
-        is_summary.then(|| Count { passed: before(line, "passed"), failed, skipped: before(line, "skipped") })
+        is_summary.then(|| Count {
+            passed: before(line, "passed"),
+            failed,
+            skipped: before(line, "skipped"),
+        })
     })
 }
 
 /// Runs a command, passes its output on, and adds up what `read` finds in its lines.
 fn count(mut command: Command, name: &str, read: impl Fn(&str) -> Option<Count>) -> Result<Count> {
     crate::say(&format!("+ {name}"));
-    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("Could not start {name}"))?;
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("Could not start {name}"))?;
     let stdout = child.stdout.take().context("The child's output is missing")?;
     let mut sum = Count::default();
     for line in BufReader::new(stdout).split(b'\n') {
@@ -110,6 +138,13 @@ fn count(mut command: Command, name: &str, read: impl Fn(&str) -> Option<Count>)
 
 /// The number right before `word`: `3 passed`.
 fn before(line: &str, word: &str) -> u64 {
-    let words: Vec<&str> = line.split(|c: char| c.is_whitespace() || c == ',' || c == ';').filter(|w| !w.is_empty()).collect();
-    words.windows(2).find(|pair| pair[1] == word).and_then(|pair| pair[0].parse().ok()).unwrap_or(0)
+    let words: Vec<&str> = line
+        .split(|c: char| c.is_whitespace() || c == ',' || c == ';')
+        .filter(|w| !w.is_empty())
+        .collect();
+    words
+        .windows(2)
+        .find(|pair| pair[1] == word)
+        .and_then(|pair| pair[0].parse().ok())
+        .unwrap_or(0)
 }

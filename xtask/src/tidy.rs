@@ -18,6 +18,7 @@ const TIERS: &[&str] = &[
     "trinic-store",
     "trinic-host",
     "trinic",
+    "trinic-probe",
     "xtask",
 ];
 
@@ -76,7 +77,10 @@ fn directions(root: &Path, wrong: &mut Vec<String>) -> Result<()> {
     let tier: BTreeMap<&str, usize> = TIERS.iter().enumerate().map(|(i, name)| (*name, i)).collect();
     for package in &metadata.packages {
         let Some(own) = tier.get(package.name.as_str()) else {
-            wrong.push(format!("{}: not in the list of tiers (xtask/src/tidy.rs)", package.name));
+            wrong.push(format!(
+                "{}: not in the list of tiers (xtask/src/tidy.rs)",
+                package.name
+            ));
             continue;
         };
         for dependency in &package.dependencies {
@@ -85,7 +89,10 @@ fn directions(root: &Path, wrong: &mut Vec<String>) -> Result<()> {
                 && other >= own
                 && !test_only
             {
-                wrong.push(format!("{}: depends on {}, which is not below it", package.name, dependency.name));
+                wrong.push(format!(
+                    "{}: depends on {}, which is not below it",
+                    package.name, dependency.name
+                ));
             }
         }
     }
@@ -94,19 +101,32 @@ fn directions(root: &Path, wrong: &mut Vec<String>) -> Result<()> {
 
 /// Pure crates forbid unsafe code and name no IO in their sources.
 fn purity(root: &Path, wrong: &mut Vec<String>) -> Result<()> {
-    const BANNED: &[&str] = &["std::fs", "std::thread", "std::process", "SystemTime::now", "Instant::now", "rand::rng()"];
+    const BANNED: &[&str] = &[
+        "std::fs",
+        "std::thread",
+        "std::process",
+        "SystemTime::now",
+        "Instant::now",
+        "rand::rng()",
+    ];
     for name in PURE {
         let folder = root.join("crates").join(name).join("src");
         let library = std::fs::read_to_string(folder.join("lib.rs"))?;
         if !library.contains("#![forbid(unsafe_code)]") {
-            wrong.push(format!("crates/{name}: a pure crate says #![forbid(unsafe_code)]"));
+            wrong.push(format!(
+                "crates/{name}: a pure crate says #![forbid(unsafe_code)]"
+            ));
         }
         for file in rust_files(&folder)? {
             let text = std::fs::read_to_string(&file)?;
             for (number, line) in text.lines().enumerate() {
                 let code = line.split("//").next().unwrap_or_default();
                 if let Some(word) = BANNED.iter().find(|word| code.contains(**word)) {
-                    wrong.push(format!("{}:{}: {word} in a pure crate", relative(root, &file), number + 1));
+                    wrong.push(format!(
+                        "{}:{}: {word} in a pure crate",
+                        relative(root, &file),
+                        number + 1
+                    ));
                 }
             }
         }
@@ -126,7 +146,9 @@ fn sizes(root: &Path, wrong: &mut Vec<String>) -> Result<()> {
             let is_test = name.contains("/tests/") || name.ends_with("tests.rs");
             let limit = if is_test { TEST_FILE_LINES } else { FILE_LINES };
             if lines > limit && !LONG_FILES.iter().any(|(long, _)| *long == name) {
-                wrong.push(format!("{name}: {lines} lines, more than {limit}: split it by subject"));
+                wrong.push(format!(
+                    "{name}: {lines} lines, more than {limit}: split it by subject"
+                ));
             }
         }
     }
