@@ -1,11 +1,11 @@
-//! `cargo xtask ci` and `cargo xtask support`: the checks that every commit passes.
+//! `cargo xtask ci`: the checks that every commit passes.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// fmt, clippy, tidy, support --check, tests, docs: stops at the first that fails.
+/// fmt, clippy, tidy, tests, docs: stops at the first that fails.
 pub(crate) fn run(root: &Path) -> Result<()> {
     checks(root)?;
     step(root, "cargo", &["nextest", "run", "--workspace"])?;
@@ -39,22 +39,7 @@ pub(crate) fn checks(root: &Path) -> Result<()> {
             "warnings",
         ],
     )?;
-    crate::tidy::run(root)?;
-    support(root, true)
-}
-
-/// Writes docs/support.md from the action table, or compares.
-pub(crate) fn support(root: &Path, only_check: bool) -> Result<()> {
-    let path = root.join("docs/support.md");
-    let wanted = trinic_ec2::support_page();
-    if only_check {
-        let found = std::fs::read_to_string(&path).unwrap_or_default();
-        if found != wanted {
-            bail!("docs/support.md differs from the action table: run `cargo xtask support`");
-        }
-        return Ok(());
-    }
-    std::fs::write(&path, wanted).with_context(|| format!("Could not write {}", path.display()))
+    crate::tidy::run(root)
 }
 
 fn step(root: &Path, program: &str, arguments: &[&str]) -> Result<()> {

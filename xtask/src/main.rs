@@ -1,7 +1,7 @@
 //! Repository checks, one command each: `cargo xtask tidy`, `cargo xtask ci`, `cargo xtask test`.
 //!
 //! What a machine can check, this program checks: the directions between crates, the size of files, the
-//! purity of pure crates, and that docs/support.md says what the action table says.
+//! purity of pure crates.
 
 mod gate;
 mod suite;
@@ -12,8 +12,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask <command>
   tidy           directions between crates, file sizes, purity, forbidden words
-  support        write docs/support.md from the action table (--check: only compare)
-  ci             fmt, clippy, tidy, support --check, tests, doc
+  ci             fmt, clippy, tidy, tests, doc
   test           what `make test` runs: ci's checks, unit tests, system tests, and the sum of them";
 
 fn main() -> ExitCode {
@@ -21,8 +20,6 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["tidy"] => tidy::run(&root()),
-        ["support"] => gate::support(&root(), false),
-        ["support", "--check"] => gate::support(&root(), true),
         ["ci"] => gate::run(&root()),
         ["test"] => suite::run(&root()),
         _ => Err(anyhow::anyhow!("{USAGE}")),
