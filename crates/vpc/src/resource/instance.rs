@@ -1,0 +1,143 @@
+//! Instances.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Idempotency, PrivateDnsOptions, Tags, text_enum};
+use crate::ids::{InstanceId, ReservationId, SubnetId, VpcId};
+
+/// An instance. Its interfaces are those whose attachment names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// `i-…`.
+    pub id: InstanceId,
+    /// The call that launched it; `DescribeInstances` groups by it.
+    pub reservation_id: ReservationId,
+    /// Index within the launch.
+    pub ami_launch_index: u32,
+    /// ImageId as given.
+    pub image_id: String,
+    /// InstanceType.
+    pub instance_type: String,
+    /// KeyName.
+    pub key_name: Option<String>,
+    /// When it was launched or last started.
+    pub launch_time: Timestamp,
+    /// State.
+    pub state: InstanceState,
+    /// Why it is in a state that it was not asked to be in.
+    pub state_reason: Option<StateReason>,
+    /// StateTransitionReason; empty for none.
+    pub transition_reason: String,
+    /// When it came to be terminated; it is forgotten some time later.
+    pub terminated: Option<Timestamp>,
+    /// VPC of the primary interface.
+    pub vpc_id: VpcId,
+    /// Subnet of the primary interface.
+    pub subnet_id: SubnetId,
+    /// Zone.
+    pub availability_zone: String,
+    /// PrivateDnsName; kept when the interfaces are gone.
+    pub private_dns_name: String,
+    /// PrivateDnsNameOptions.
+    pub private_dns: PrivateDnsOptions,
+    /// MetadataOptions.
+    pub metadata: MetadataOptions,
+    /// User data, decoded; at most [`crate::quota::USER_DATA_BYTES`].
+    pub user_data: Option<Vec<u8>>,
+    /// DisableApiTermination.
+    pub disable_api_termination: bool,
+    /// What a shutdown from inside does.
+    pub shutdown_behavior: ShutdownBehavior,
+    /// The call that launched it, for idempotency.
+    pub idempotency: Option<Idempotency>,
+    /// Tags.
+    pub tags: Tags,
+}
+
+impl Instance {
+    /// Whether the card should have it: packets flow through its interfaces.
+    pub fn is_live(&self) -> bool {
+        matches!(self.state, InstanceState::Pending | InstanceState::Running)
+    }
+}
+
+/// Code and message of a state's reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateReason {
+    /// `Client.UserInitiatedShutdown` and the like.
+    pub code: String,
+    /// Text.
+    pub message: String,
+}
+
+text_enum! {
+    /// States of an instance.
+    InstanceState {
+        /// The card is making it.
+        Pending = "pending",
+        /// It runs.
+        Running = "running",
+        /// The card is taking it down for good.
+        ShuttingDown = "shutting-down",
+        /// Gone; shown for a while.
+        Terminated = "terminated",
+        /// The card is taking it down.
+        Stopping = "stopping",
+        /// Down; it can start again.
+        Stopped = "stopped",
+    }
+}
+
+impl InstanceState {
+    /// The number beside the name in responses.
+    ///
+    /// Source: [AWS doc AWSEC2/latest/APIReference/API_InstanceState.html, 2026-11-23].
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::Pending => 0,
+            Self::Running => 16,
+            Self::ShuttingDown => 32,
+            Self::Terminated => 48,
+            Self::Stopping => 64,
+            Self::Stopped => 80,
+        }
+    }
+}
+
+text_enum! {
+    /// InstanceInitiatedShutdownBehavior.
+    ShutdownBehavior {
+        /// Stop.
+        Stop = "stop",
+        /// Terminate.
+        Terminate = "terminate",
+    }
+}
+
+/// MetadataOptions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetadataOptions {
+    /// HttpEndpoint = enabled.
+    pub enabled: bool,
+    /// HttpTokens = required.
+    pub tokens_required: bool,
+    /// HttpPutResponseHopLimit, 1 to 64.
+    pub hop_limit: u8,
+    /// HttpProtocolIpv6 = enabled.
+    pub ipv6: bool,
+    /// InstanceMetadataTags = enabled.
+    pub tags: bool,
+}
+
+impl Default for MetadataOptions {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            tokens_required: false,
+            hop_limit: 1,
+            ipv6: false,
+            tags: false,
+        }
+    }
+}
