@@ -16,12 +16,14 @@
 
 pub mod arp;
 pub mod checksum;
+pub mod dhcpv4;
 mod error;
 pub mod ethernet;
 pub mod icmpv4;
 pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
+pub mod ntp;
 pub mod packet;
 pub mod reply;
 pub mod tcp;
