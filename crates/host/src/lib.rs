@@ -1,1 +1,45 @@
-//! Placeholder module header.
+//! Everything that trinic asks of the Linux kernel.
+//!
+//! The pure crates decide what a packet's fate is; this one reads and writes the packets, makes the
+//! namespaces and interfaces that they come from, and runs the processes inside. It knows nothing of
+//! VPCs: names, addresses and files come from the caller.
+//!
+//! - [`port`], [`tap`], [`packet`], [`vnet`]: frames in and out of an instance, with checksum and
+//!   segmentation left open. A tap where the host allows it, else a packet socket on a virtual cable.
+//! - [`netns`], [`link`]: network namespaces and what is in them, over blocking netlink.
+//! - [`clock`]: time for the datapath.
+//!
+//! Threading: nothing here starts a thread that outlives its call. Namespace work happens on threads
+//! made for it, so a caller's thread never changes namespace. All `unsafe` code is in one module, each
+//! function of which is one kernel request.
+
+pub mod clock;
+pub mod error;
+pub mod instance;
+pub mod link;
+mod netlink;
+pub mod netns;
+pub mod packet;
+pub mod port;
+pub mod process;
+mod sys;
+pub mod tap;
+pub mod vnet;
+
+pub use error::{Error, Result};
+pub use instance::{Instance, InstanceOptions};
+pub use link::{MacAddress, Netlink};
+pub use netns::NetNs;
+pub use process::{Process, ProcessId};
+
+/// Runs the hidden command that the program was started with, if there is one, and does not return
+/// then. Must be the first thing in `main`: an instance's process 1 is this same program.
+pub fn run_hidden_command() {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments
+        .next()
+        .is_some_and(|argument| argument == instance::INIT_ARGUMENT)
+    {
+        instance::init::init_main();
+    }
+}

@@ -1,0 +1,191 @@
+//! The second carrier, for hosts where /dev/net/tun is closed: a virtual cable (veth) from the
+//! instance's namespace to a namespace of the card's own, and a packet socket on the card's end.
+//!
+//! The packet socket carries the virtio header, so checksums stay open and super-frames stay whole, as
+//! on a tap. Nothing here needs more than a user namespace.
+//! Source: [packet(7)], [linux/if_packet.h].
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+use crate::error::{Result, Step};
+use crate::link::{LinkChange, MacAddress, Netlink, VethEnd};
+use crate::netns::NetNs;
+use crate::port::{self, Batch, Port, Written};
+use crate::sys;
+use crate::vnet::{VNET_HEADER_BYTES, VnetHeader};
+
+/// How to make a cable and the card's port on it.
+#[derive(Debug, Clone)]
+pub struct PacketOptions {
+    /// Interface name in the instance (`eth0`).
+    pub name: String,
+    /// Interface name in the card's namespace; must differ from every other there.
+    pub card_name: String,
+    /// MAC address of the instance's end; the kernel chooses one where there is none.
+    pub mac: Option<MacAddress>,
+    /// MTU of both ends; `None` leaves 1500.
+    pub mtu: Option<u32>,
+    /// Whether to set the instance's end up. The card's end is always set up.
+    pub up: bool,
+}
+
+/// A cable with a packet socket on the card's end.
+#[derive(Debug)]
+pub struct PacketPort {
+    fd: OwnedFd,
+    name: String,
+    card_name: String,
+    index: u32,
+}
+
+impl PacketPort {
+    /// Lays a cable from `instance` to `card`, or takes over the one that is there, and opens the port.
+    pub fn open(instance: &NetNs, card: &NetNs, options: &PacketOptions) -> Result<Self> {
+        let mut netlink = Netlink::open_in(instance)?;
+        if netlink.link_by_name(&options.name).is_err() {
+            let near = VethEnd {
+                name: &options.name,
+                netns: None,
+                mac: options.mac,
+                mtu: options.mtu,
+            };
+            let far = VethEnd {
+                name: &options.card_name,
+                netns: Some(card),
+                mac: None,
+                mtu: options.mtu,
+            };
+            netlink.create_veth(&near, &far)?;
+        }
+        let index = netlink.link_by_name(&options.name)?.index;
+        let change = LinkChange {
+            up: options.up.then_some(true),
+            ..LinkChange::default()
+        };
+        let card_name = options.card_name.clone();
+        let mtu = options.mtu;
+        // The socket is bound before the instance's end comes up, so that no frame is missed.
+        let fd = card.run(move || open_socket(&card_name, mtu))??;
+        netlink.change_link(
+            index,
+            &LinkChange {
+                mac: options.mac,
+                mtu,
+                ..change
+            },
+        )?;
+        Ok(Self {
+            fd,
+            name: options.name.clone(),
+            card_name: options.card_name.clone(),
+            index,
+        })
+    }
+
+    /// Interface name in the instance.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Interface index in the instance.
+    #[must_use]
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Removes the cable, both ends.
+    pub fn remove(self, card: &NetNs) -> Result<()> {
+        let mut netlink = Netlink::open_in(card)?;
+        let index = netlink.link_by_name(&self.card_name)?.index;
+        netlink.delete_link(index)
+    }
+}
+
+/// A packet socket on the interface `name` of the namespace that the calling thread is in.
+fn open_socket(name: &str, mtu: Option<u32>) -> Result<OwnedFd> {
+    let mut netlink = Netlink::open()?;
+    let index = netlink.link_by_name(name)?.index;
+    // The card's namespace is only a place for cables: its own stack must not answer or announce.
+    for (key, value) in QUIET {
+        let _ = crate::netns::write_sysctl(&key.replace("IF", name), value);
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let fd = rustix::net::socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)
+        .step(|| "open a packet socket".into())?;
+    for (option, what) in [
+        (libc::PACKET_VNET_HDR, "carry virtio headers"),
+        (PACKET_IGNORE_OUTGOING, "ignore frames that it sends"),
+        (libc::PACKET_QDISC_BYPASS, "bypass queueing disciplines"),
+    ] {
+        sys::set_socket_option(fd.as_fd(), libc::SOL_PACKET, option, 1)
+            .step(|| format!("make the packet socket of {name} {what}"))?;
+    }
+    // A few super-frames fill the default buffer. The forced size needs the right over the namespace
+    // (Linux 6.0); else the host's limit holds.
+    if rustix::net::sockopt::set_socket_recv_buffer_size_force(&fd, SOCKET_BUFFER_BYTES).is_err() {
+        let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&fd, SOCKET_BUFFER_BYTES);
+    }
+    if rustix::net::sockopt::set_socket_send_buffer_size_force(&fd, SOCKET_BUFFER_BYTES).is_err() {
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&fd, SOCKET_BUFFER_BYTES);
+    }
+    sys::bind_packet_socket(fd.as_fd(), index).step(|| format!("bind a packet socket to {name}"))?;
+    netlink.change_link(
+        index,
+        &LinkChange {
+            up: Some(true),
+            mtu,
+            ..LinkChange::default()
+        },
+    )?;
+    Ok(fd)
+}
+
+impl AsFd for PacketPort {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Port for PacketPort {
+    fn vnet_header_bytes(&self) -> usize {
+        VNET_HEADER_BYTES
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let received = rustix::net::recv(&self.fd, buffer, RecvFlags::DONTWAIT);
+        port::read_outcome(received.map(|(length, _)| length))
+    }
+
+    fn write(&self, buffer: &[u8]) -> io::Result<Written> {
+        Written::from_result(rustix::net::send(&self.fd, buffer, SendFlags::DONTWAIT))
+    }
+
+    fn write_parts(&self, header: &VnetHeader, frame: &[u8]) -> io::Result<Written> {
+        let header = port::header_bytes(header);
+        let parts = [
+            io::IoSlice::new(&header[..VNET_HEADER_BYTES]),
+            io::IoSlice::new(frame),
+        ];
+        Written::from_result(rustix::io::writev(&self.fd, &parts))
+    }
+
+    fn read_batch(&self, batch: &mut Batch) -> io::Result<usize> {
+        batch.fill(|buffers, lengths| sys::receive_many(self.fd.as_fd(), buffers, lengths))
+    }
+}
+
+/// Sysctls that keep the card's end silent; `IF` is its name.
+const QUIET: [(&str, &str); 3] = [
+    ("net/ipv6/conf/IF/disable_ipv6", "1"),
+    ("net/ipv4/conf/IF/arp_ignore", "8"),
+    ("net/ipv4/conf/IF/forwarding", "0"),
+];
+
+/// Room for about sixty super-frames with the kernel's own overhead.
+const SOCKET_BUFFER_BYTES: usize = 8 << 20;
+/// Source: [linux/if_packet.h], not in the libc crate for every target.
+const PACKET_IGNORE_OUTGOING: i32 = 23;

@@ -1,0 +1,439 @@
+//! System calls that neither `std` nor `rustix` offers, each behind a safe function.
+//!
+//! This is the only module of the crate with `unsafe` code: every other module is checked by the
+//! compiler as usual. Nothing here decides anything; a function is one kernel request.
+
+// UNSAFETY: ioctls of /dev/net/tun, socket options of AF_PACKET, clone with namespace flags,
+// mount_setattr, signalfd and unshare have no safe wrapper in std or rustix 1.1.
+#![expect(
+    unsafe_code,
+    reason = "kernel requests without a safe wrapper in std or rustix"
+)]
+
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+/// Turns the -1 convention of C into a `Result`.
+fn check(result: c_int) -> io::Result<c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// As [`check`], for calls that go through `syscall(2)`.
+fn check_long(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+// ---- taps ------------------------------------------------------------------------------------
+
+/// `TUNSETIFF`: attaches the open /dev/net/tun to the interface `name`, made if it is not there.
+/// Returns the name that the kernel chose (a `%d` in `name` is filled in).
+pub(crate) fn tun_set_iff(tun: BorrowedFd<'_>, name: &str, flags: i16) -> io::Result<String> {
+    // SAFETY: ifreq is plain data for which all zeroes is a legal value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    copy_name(&mut request.ifr_name, name)?;
+    request.ifr_ifru.ifru_flags = flags;
+    // SAFETY: the descriptor is open, and TUNSETIFF reads and writes one ifreq, which outlives the call.
+    check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
+    Ok(read_name(&request.ifr_name))
+}
+
+/// `TUNGETFEATURES`: the flags that this kernel's tap driver knows.
+pub(crate) fn tun_get_features(tun: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut features: libc::c_uint = 0;
+    // SAFETY: TUNGETFEATURES writes one unsigned int, which outlives the call.
+    check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNGETFEATURES, &raw mut features) })?;
+    Ok(features)
+}
+
+/// `TUNSETOFFLOAD`: which unfinished frames the reader accepts (`TUN_F_*`).
+pub(crate) fn tun_set_offload(tun: BorrowedFd<'_>, offload: u32) -> io::Result<()> {
+    // SAFETY: TUNSETOFFLOAD takes its argument by value.
+    check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offload)) })?;
+    Ok(())
+}
+
+/// `TUNSETVNETHDRSZ`: how many bytes of virtio header stand before each frame.
+pub(crate) fn tun_set_vnet_hdr_size(tun: BorrowedFd<'_>, size_bytes: c_int) -> io::Result<()> {
+    // SAFETY: TUNSETVNETHDRSZ reads one int, which outlives the call.
+    check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const size_bytes) })?;
+    Ok(())
+}
+
+/// `TUNSETPERSIST`: whether the interface stays when the last descriptor is closed.
+pub(crate) fn tun_set_persist(tun: BorrowedFd<'_>, persist: bool) -> io::Result<()> {
+    // SAFETY: TUNSETPERSIST takes its argument by value.
+    check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETPERSIST, libc::c_ulong::from(persist)) })?;
+    Ok(())
+}
+
+/// `TUNSETSNDBUF`: how many bytes written here may wait unread in the instance's network stack.
+pub(crate) fn tun_set_sndbuf(tun: BorrowedFd<'_>, bytes: c_int) -> io::Result<()> {
+    // SAFETY: TUNSETSNDBUF reads one int, which outlives the call.
+    check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETSNDBUF, &raw const bytes) })?;
+    Ok(())
+}
+
+/// Copies an interface name into a C field, with its terminating zero.
+fn copy_name(field: &mut [libc::c_char; libc::IFNAMSIZ], name: &str) -> io::Result<()> {
+    if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.bytes().any(|b| b == 0) {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    for (to, from) in field.iter_mut().zip(name.bytes()) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    Ok(())
+}
+
+/// Reads an interface name out of a C field.
+fn read_name(field: &[libc::c_char; libc::IFNAMSIZ]) -> String {
+    let bytes: Vec<u8> = field
+        .iter()
+        .map(|c| c.to_ne_bytes()[0])
+        .take_while(|b| *b != 0)
+        .collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+// ---- sockets ---------------------------------------------------------------------------------
+
+/// `setsockopt` with an int.
+pub(crate) fn set_socket_option(
+    socket: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+    value: c_int,
+) -> io::Result<()> {
+    let length: libc::socklen_t = 4;
+    // SAFETY: the option value is one int of four bytes, which outlives the call.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast::<c_void>(),
+            length,
+        )
+    })?;
+    Ok(())
+}
+
+/// Binds an AF_PACKET socket to one interface and all protocols.
+pub(crate) fn bind_packet_socket(socket: BorrowedFd<'_>, if_index: u32) -> io::Result<()> {
+    // SAFETY: sockaddr_ll is plain data for which all zeroes is a legal value.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = u16::try_from(libc::AF_PACKET).unwrap_or_default();
+    address.sll_protocol = u16::try_from(libc::ETH_P_ALL).unwrap_or_default().to_be();
+    address.sll_ifindex =
+        c_int::try_from(if_index).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).unwrap_or_default();
+    // SAFETY: the address is a complete sockaddr_ll of the length given, which outlives the call.
+    check(unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            (&raw const address).cast::<libc::sockaddr>(),
+            length,
+        )
+    })?;
+    Ok(())
+}
+
+/// `recvmmsg`: receives up to `buffers.len()` datagrams, none of them waited for; their lengths go to
+/// `lengths`. Zero when nothing is there.
+pub(crate) fn receive_many(
+    socket: BorrowedFd<'_>,
+    buffers: &mut [&mut [u8]],
+    lengths: &mut [usize],
+) -> io::Result<usize> {
+    const MOST: usize = crate::port::BATCH_LIMIT;
+    let count = buffers.len().min(lengths.len()).min(MOST);
+    let mut vectors = [libc::iovec {
+        iov_base: ptr::null_mut(),
+        iov_len: 0,
+    }; MOST];
+    // SAFETY: mmsghdr is plain data for which all zeroes is a legal value.
+    let mut messages: [libc::mmsghdr; MOST] = unsafe { std::mem::zeroed() };
+    for ((buffer, vector), message) in buffers
+        .iter_mut()
+        .zip(&mut vectors)
+        .zip(&mut messages)
+        .take(count)
+    {
+        *vector = libc::iovec {
+            iov_base: buffer.as_mut_ptr().cast::<c_void>(),
+            iov_len: buffer.len(),
+        };
+        message.msg_hdr.msg_iov = vector;
+        message.msg_hdr.msg_iovlen = 1;
+    }
+    let wanted = libc::c_uint::try_from(count).unwrap_or_default();
+    // SAFETY: each of the `wanted` messages points to one iovec over a distinct, exclusively borrowed
+    // buffer; messages, vectors and buffers all outlive the call.
+    let received = unsafe {
+        libc::recvmmsg(
+            socket.as_raw_fd(),
+            messages.as_mut_ptr(),
+            wanted,
+            libc::MSG_DONTWAIT,
+            ptr::null_mut(),
+        )
+    };
+    let received = match check(received) {
+        Ok(received) => usize::try_from(received).unwrap_or_default(),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        Err(error) => return Err(error),
+    };
+    for (length, message) in lengths.iter_mut().zip(&messages).take(received) {
+        *length = usize::try_from(message.msg_len).unwrap_or_default();
+    }
+    Ok(received)
+}
+
+// ---- processes and namespaces -----------------------------------------------------------------
+
+/// `unshare` with namespace flags only (`CLONE_NEW*`), which never splits the descriptor table.
+pub(crate) fn unshare_namespaces(flags: rustix::thread::UnshareFlags) -> io::Result<()> {
+    assert!(
+        !flags.contains(rustix::thread::UnshareFlags::FILES),
+        "only namespaces may be unshared here"
+    );
+    // SAFETY: without FILES, asserted above, no thread can come to hold descriptors of another table.
+    unsafe { rustix::thread::unshare_unsafe(flags) }?;
+    Ok(())
+}
+
+/// What a cloned child does: wait for a byte, arrange its descriptors, execute.
+#[derive(Debug)]
+pub(crate) struct ChildPlan<'a> {
+    /// Program to execute, by descriptor.
+    pub(crate) program: BorrowedFd<'a>,
+    /// Arguments, argv[0] first.
+    pub(crate) arguments: &'a [CString],
+    /// Environment.
+    pub(crate) environment: &'a [CString],
+    /// Descriptors that become 0, 1, 2, … in the child; each must be numbered above their count.
+    pub(crate) descriptors: &'a [RawFd],
+    /// Index in `descriptors` of a socket: the child executes only after reading one byte from it, and
+    /// sends the error number to it when it cannot execute.
+    pub(crate) gate: usize,
+}
+
+/// A child made by [`clone_and_execute`].
+#[derive(Debug)]
+pub(crate) struct Child {
+    /// Process id in the caller's pid namespace.
+    pub(crate) pid: u32,
+    /// A descriptor of the process.
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// `clone` with namespace flags and a copy of the address space; the child then follows `plan`.
+pub(crate) fn clone_and_execute(flags: c_int, plan: &ChildPlan<'_>) -> io::Result<Child> {
+    let arguments = pointers(plan.arguments);
+    let environment = pointers(plan.environment);
+    let mut pidfd: c_int = -1;
+    let flags = flags | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let no_stack = ptr::null_mut::<c_void>();
+    // SAFETY: without CLONE_VM, CLONE_THREAD and CLONE_FILES this is fork(): the child runs on a copy of
+    // this stack (a null stack means that). The kernel writes the process descriptor to `pidfd`, which
+    // outlives the call. The child only makes the async-signal-safe calls of `run_child`.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            libc::c_long::from(flags),
+            no_stack,
+            &raw mut pidfd,
+            ptr::null_mut::<c_int>(),
+            ptr::null_mut::<c_void>(),
+        )
+    };
+    if pid == 0 {
+        run_child(plan, &arguments, &environment);
+    }
+    let pid = check_long(pid)?;
+    // SAFETY: clone succeeded with CLONE_PIDFD, so the kernel has put a new descriptor there that
+    // nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Child {
+        pid: u32::try_from(pid).unwrap_or_default(),
+        pidfd,
+    })
+}
+
+/// A null-terminated array of C strings, as exec wants it.
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
+}
+
+/// The child's side. Other threads of the parent may have held any lock at the time of the clone, so
+/// nothing here may allocate, print or unwind: system calls only.
+fn run_child(
+    plan: &ChildPlan<'_>,
+    arguments: &[*const libc::c_char],
+    environment: &[*const libc::c_char],
+) -> ! {
+    let gate = plan.descriptors[plan.gate];
+    let mut byte = 0u8;
+    // SAFETY: reads at most one byte into a local that outlives the call.
+    let got = unsafe { libc::read(gate, (&raw mut byte).cast::<c_void>(), 1) };
+    if got != 1 {
+        // SAFETY: _exit ends the process without running any code of the parent's copy.
+        unsafe { libc::_exit(126) };
+    }
+    let _ = execute(plan, arguments, environment);
+    let error = io::Error::last_os_error()
+        .raw_os_error()
+        .unwrap_or(libc::EIO)
+        .to_ne_bytes();
+    // SAFETY: writes four bytes of a local that outlives the call.
+    unsafe { libc::write(gate, error.as_ptr().cast::<c_void>(), error.len()) };
+    // SAFETY: as above.
+    unsafe { libc::_exit(127) }
+}
+
+/// Arranges descriptors, signals and session, then executes. Returns only when something failed; then
+/// `errno` says what.
+fn execute(
+    plan: &ChildPlan<'_>,
+    arguments: &[*const libc::c_char],
+    environment: &[*const libc::c_char],
+) -> Result<(), ()> {
+    let succeeded = |result: c_int| if result < 0 { Err(()) } else { Ok(()) };
+    let mut number: c_int = 0;
+    for descriptor in plan.descriptors {
+        // SAFETY: dup2 between numbers; what was open at `number` is the parent's copy and not used here.
+        succeeded(unsafe { libc::dup2(*descriptor, number) })?;
+        number += 1;
+    }
+    // SAFETY: sigset_t is plain data for which all zeroes is a legal value.
+    let mut none: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is a local that outlives the call.
+    succeeded(unsafe { libc::sigemptyset(&raw mut none) })?;
+    // SAFETY: the set is a local that outlives the call.
+    succeeded(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) })?;
+    // SAFETY: no arguments; it cannot fail in a fresh child, which leads no process group.
+    unsafe { libc::setsid() };
+    // SAFETY: numbers only; failing (an old kernel) leaves descriptors to their own close-on-exec flags.
+    unsafe { libc::syscall(libc::SYS_close_range, number, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    // SAFETY: the path is the empty C string, both arrays end with a null pointer, and everything they
+    // point to outlives the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            plan.program.as_raw_fd(),
+            c"".as_ptr(),
+            arguments.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    Err(())
+}
+
+/// A copy of `fd` with a number of at least `least`, closed on exec.
+pub(crate) fn duplicate_above(fd: impl AsFd, least: RawFd) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, least)?)
+}
+
+/// `fork` for a process that has one thread (checked): the child runs `child` and ends with its result.
+pub(crate) fn fork_single_threaded(child: impl FnOnce() -> i32) -> io::Result<u32> {
+    if crate::process::thread_count() != Some(1) {
+        return Err(io::Error::other(
+            "only a process with a single thread may fork here",
+        ));
+    }
+    // SAFETY: the process has one thread, checked above, so no lock can be held by a thread that does
+    // not exist in the child, and any code may run there.
+    let pid = unsafe { libc::fork() };
+    if check(pid)? == 0 {
+        let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(125);
+        // SAFETY: _exit ends the child without running exit handlers that belong to the parent.
+        unsafe { libc::_exit(code) };
+    }
+    Ok(u32::try_from(pid).unwrap_or_default())
+}
+
+/// Takes over a descriptor by number that the process was started with.
+pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_GETFD takes no pointer.
+    check(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
+    // SAFETY: the descriptor is open (checked above) and by contract with the parent nobody else in this
+    // process owns it: it is taken once, at the start of main.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// `kill(-1, signal)`: every process that the caller may signal but itself and init; for the init of a
+/// pid namespace, everything in it.
+pub(crate) fn signal_everything(signal: c_int) -> io::Result<()> {
+    // SAFETY: numbers only.
+    check(unsafe { libc::kill(-1, signal) })?;
+    Ok(())
+}
+
+/// Blocks the signals given and returns a descriptor from which they can be read.
+pub(crate) fn signal_descriptor(signals: &[c_int]) -> io::Result<OwnedFd> {
+    // SAFETY: sigset_t is plain data for which all zeroes is a legal value.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is a local that outlives the call.
+    check(unsafe { libc::sigemptyset(&raw mut set) })?;
+    for signal in signals {
+        // SAFETY: as above.
+        check(unsafe { libc::sigaddset(&raw mut set, *signal) })?;
+    }
+    // SAFETY: as above; the old mask is not asked for.
+    check(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) })?;
+    // SAFETY: as above; -1 asks for a new descriptor.
+    let fd = check(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) })?;
+    // SAFETY: signalfd returned a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The number of the next signal waiting in a descriptor of [`signal_descriptor`].
+pub(crate) fn next_signal(signals: BorrowedFd<'_>) -> Option<c_int> {
+    let mut info = [0u8; size_of::<libc::signalfd_siginfo>()];
+    match rustix::io::read(signals, &mut info) {
+        Ok(length) if length == info.len() => {
+            c_int::try_from(u32::from_ne_bytes([info[0], info[1], info[2], info[3]])).ok()
+        }
+        _ => None,
+    }
+}
+
+/// `sethostname` for the calling process's UTS namespace.
+pub(crate) fn set_host_name(name: &str) -> io::Result<()> {
+    Ok(rustix::system::sethostname(name.as_bytes())?)
+}
+
+// ---- mounts ----------------------------------------------------------------------------------
+
+/// `mount_setattr` on the mount at `path` and everything below it.
+pub(crate) fn mount_set_attributes_recursive(path: &CStr, set: u64) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: set,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the path is a C string and the structure is complete and of the size given; both outlive
+    // the call, which only reads them.
+    check_long(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            libc::AT_RECURSIVE,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    })?;
+    Ok(())
+}
