@@ -163,7 +163,7 @@ impl Options {
             layer: Layer::Ipv4,
             got: options.len(),
         };
-        if options.len() % 4 != 0 {
+        if !options.len().is_multiple_of(4) {
             return Err(wrong);
         }
         let mut this = Self::EMPTY;
@@ -323,7 +323,7 @@ impl Repr {
     pub fn emit(&self, out: &mut [u8]) -> Result<usize, Error> {
         let len = self.header_len();
         let total_len = length16(Layer::Ipv4, len.saturating_add(self.payload_len))?;
-        if self.fragment_offset % 8 != 0 {
+        if !self.fragment_offset.is_multiple_of(8) {
             return Err(Error::Field {
                 layer: Layer::Ipv4,
                 field: "fragment offset",

@@ -26,6 +26,7 @@ pub mod ipv6;
 pub mod ntp;
 pub mod packet;
 pub mod reply;
+pub mod rewrite;
 pub mod tcp;
 pub mod time;
 pub mod udp;

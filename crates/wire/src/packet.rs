@@ -68,10 +68,6 @@ pub struct Parsed {
 
 /// What a frame carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "It lives on the stack of the packet path, where a box would cost an allocation per packet."
-)]
 pub enum Network {
     /// ARP for IPv4.
     Arp(arp::Repr),

@@ -196,7 +196,7 @@ impl Options {
             writer.put(&first.to_be_bytes())?;
             writer.put(&behind.to_be_bytes())?;
         }
-        while writer.len % 4 != 0 {
+        while !writer.len.is_multiple_of(4) {
             writer.put(&[OPTION_END])?;
         }
         Ok(writer.len)

@@ -67,7 +67,8 @@ impl<'a> Repr<'a> {
         })?;
         let optional = source.is_ipv4() && header.checksum.get() == 0;
         let sum = pseudo(source, destination, Protocol::UDP, length).sum(Sum::of(&datagram[..length]));
-        if !optional && !(header.checksum.get() != 0 && sum.is_valid()) {
+        let present = header.checksum.get() != 0;
+        if !optional && (!present || !sum.is_valid()) {
             return Err(Error::Checksum { layer: Layer::Udp });
         }
         Ok(Self {

@@ -348,7 +348,7 @@ fn push<T>(list: &mut [Option<T>; MAX_LIST], item: T) -> Result<(), Error> {
     let slot = list
         .iter_mut()
         .find(|slot| slot.is_none())
-        .ok_or(illegal("number of list entries", 0))?;
+        .ok_or_else(|| illegal("number of list entries", 0))?;
     *slot = Some(item);
     Ok(())
 }
