@@ -7,13 +7,16 @@
 //! - [`port`], [`tap`], [`packet`], [`vnet`]: frames in and out of an instance, with checksum and
 //!   segmentation left open. A tap where the host allows it, else a packet socket on a virtual cable.
 //! - [`netns`], [`link`]: network namespaces and what is in them, over blocking netlink.
-//! - [`clock`]: time for the datapath.
+//! - [`instance`]: processes that behave like small machines; [`process`]: knowing them again.
+//! - [`userns`]: being root of one's own namespaces; [`probe`]: what the host allows.
+//! - [`clock`], [`epoll`]: time and waiting for the datapath.
 //!
 //! Threading: nothing here starts a thread that outlives its call. Namespace work happens on threads
 //! made for it, so a caller's thread never changes namespace. All `unsafe` code is in one module, each
 //! function of which is one kernel request.
 
 pub mod clock;
+pub mod epoll;
 pub mod error;
 pub mod instance;
 pub mod link;
@@ -21,9 +24,11 @@ mod netlink;
 pub mod netns;
 pub mod packet;
 pub mod port;
+pub mod probe;
 pub mod process;
 mod sys;
 pub mod tap;
+pub mod userns;
 pub mod vnet;
 
 pub use error::{Error, Result};
@@ -33,13 +38,13 @@ pub use netns::NetNs;
 pub use process::{Process, ProcessId};
 
 /// Runs the hidden command that the program was started with, if there is one, and does not return
-/// then. Must be the first thing in `main`: an instance's process 1 is this same program.
+/// then. Must be the first thing in `main`, before any thread is started: an instance's process 1 and
+/// the probe of the host are this same program.
 pub fn run_hidden_command() {
-    let mut arguments = std::env::args_os().skip(1);
-    if arguments
-        .next()
-        .is_some_and(|argument| argument == instance::INIT_ARGUMENT)
-    {
-        instance::init::init_main();
+    let argument = std::env::args_os().nth(1);
+    match argument.as_deref().and_then(std::ffi::OsStr::to_str) {
+        Some(instance::INIT_ARGUMENT) => instance::init::init_main(),
+        Some(probe::PROBE_ARGUMENT) => probe::probe_main(),
+        _ => {}
     }
 }

@@ -164,9 +164,15 @@ pub fn read_pid_file(path: &Path) -> Option<ProcessId> {
     id.is_alive().then_some(id)
 }
 
-/// Threads of the calling process.
-pub(crate) fn thread_count() -> Option<usize> {
-    fs::read_dir("/proc/self/task").ok().map(Iterator::count)
+/// Whether the calling process has one thread. A thread that was joined a moment ago may still be in
+/// the kernel's list, so a few milliseconds are given to it.
+pub(crate) fn is_single_threaded() -> bool {
+    (0..50).any(|attempt| {
+        if attempt > 0 {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
+    })
 }
 
 /// Restricts the calling thread to one processor.

@@ -346,7 +346,7 @@ pub(crate) fn duplicate_above(fd: impl AsFd, least: RawFd) -> io::Result<OwnedFd
 
 /// `fork` for a process that has one thread (checked): the child runs `child` and ends with its result.
 pub(crate) fn fork_single_threaded(child: impl FnOnce() -> i32) -> io::Result<u32> {
-    if crate::process::thread_count() != Some(1) {
+    if !crate::process::is_single_threaded() {
         return Err(io::Error::other(
             "only a process with a single thread may fork here",
         ));

@@ -11,7 +11,7 @@ use rustix::thread::ThreadNameSpaceType;
 
 use super::init;
 use crate::error::{Error, Result, Step};
-use crate::process::{Process, ProcessId, thread_count};
+use crate::process::{Process, ProcessId, is_single_threaded};
 use crate::sys;
 
 /// Runs `command` (program and arguments) in all namespaces of the instance whose process 1 is
@@ -24,7 +24,7 @@ pub fn exec_in(instance: ProcessId, command: &[String]) -> Result<i32> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(Error::Invalid("There is no command to run".into()));
     };
-    if thread_count() != Some(1) {
+    if !is_single_threaded() {
         return Err(Error::Invalid(
             "A process with several threads cannot enter an instance".into(),
         ));
