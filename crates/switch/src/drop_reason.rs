@@ -58,6 +58,8 @@ drop_reasons! {
         "No interface of the subnet has the address that ARP or Neighbor Discovery asked for."
     Multicast "multicast"
         "A VPC carries no broadcast and no multicast."
+    DestinationAddress "destination-address"
+        "The destination is not the address of a host, or a private one that the internet does not route."
     LinkLocalUnknown "link-local-unknown"
         "No service listens at this link-local address, and link-local packets never leave the card."
     LinkLocalAllowance "linklocal-allowance-exceeded"

@@ -1,15 +1,12 @@
 //! What goes into the pipeline and what comes out: a packet, a verdict, a reply.
 
-use crate::DropReason;
+use trinic_wire::reply::MAX_LEN;
 
-/// The largest frame that the card itself sends: an ICMPv6 error of 1,280 bytes (RFC 4443 §2.4 c) fits.
-const MAX_LEN: usize = 1514;
+use crate::DropReason;
 
 /// A port of the card: where an interface's function, or the internet, is plugged in. The card chooses the
 /// numbers; they should be small, since the switch keeps a table of them.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct PortId(pub u32);
 
 /// What the sender left for the receiver's side to do (the virtio-net header says so on a tap).
@@ -78,10 +75,7 @@ impl Output {
     }
 
     /// Lets `write` fill the buffer; a failure leaves the output empty.
-    pub(crate) fn write<E>(
-        &mut self,
-        write: impl FnOnce(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<usize, E> {
+    pub(crate) fn write<E>(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<usize, E> {
         self.len = 0;
         self.len = write(&mut self.bytes[..])?.min(MAX_LEN);
         Ok(self.len)
@@ -96,8 +90,6 @@ impl Default for Output {
 
 impl std::fmt::Debug for Output {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Output")
-            .field("frame", &self.frame())
-            .finish()
+        f.debug_struct("Output").field("frame", &self.frame()).finish()
     }
 }

@@ -15,13 +15,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
-pub(crate) use rules::{GroupTable, RuleQuery, RuleVerdict};
+pub(crate) use rules::{GroupTable, RuleQuery};
 pub(crate) use slots::Index;
 use slots::Slots;
 
 use crate::tables::{
-    Delta, DeltaMismatch, Entry, Id, Interface, Mac, Revision, Route, RouteTable, SecurityGroup,
-    Subnet, Tables, Target, Vpc,
+    Delta, DeltaMismatch, Entry, Id, Interface, Mac, Revision, Route, RouteTable, SecurityGroup, Subnet,
+    Tables, Target, Vpc,
 };
 
 /// Index of a VPC.
@@ -102,9 +102,7 @@ impl SubnetTable {
     /// Whether the address is the router's: base + 1.
     pub(crate) fn is_router(&self, address: IpAddr) -> bool {
         match address {
-            IpAddr::V4(a) => self
-                .ipv4
-                .is_some_and(|net| crate::tables::router_of(net) == a),
+            IpAddr::V4(a) => self.ipv4.is_some_and(|net| crate::tables::router_of(net) == a),
             IpAddr::V6(a) => self.ipv6.is_some_and(|net| base_plus6(net, 1) == a),
         }
     }
@@ -348,9 +346,8 @@ impl Policy {
         for route in &entry.routes {
             self.put_route(&mut table, route);
         }
-        table.has_internet = table
-            .next_hops()
-            .any(|hop| hop == NextHop::InternetGateway);
+        let has_internet = table.next_hops().any(|hop| hop == NextHop::InternetGateway);
+        table.has_internet = has_internet;
         if table.has_internet {
             self.vpcs.value_mut(vpc).internet_route_tables += 1;
         }
@@ -434,8 +431,7 @@ impl Policy {
             self.public6.insert(*address, index);
         }
         for mapping in &entry.public {
-            self.public4
-                .insert(mapping.public, (index, mapping.private));
+            self.public4.insert(mapping.public, (index, mapping.private));
         }
         table.0 = Some(CompiledInterface {
             vpc,
@@ -469,9 +465,7 @@ impl Policy {
             remove_if(&mut self.public4, &mapping.public, |(i, _)| *i == index);
         }
         for group in &old.groups {
-            self.groups
-                .value_mut(*group)
-                .remove_member(old.vpc, &old.entry);
+            self.groups.value_mut(*group).remove_member(old.vpc, &old.entry);
             self.groups.forget(*group);
         }
         self.subnets.forget(old.subnet);
@@ -556,11 +550,7 @@ fn addresses(entry: &Interface) -> impl Iterator<Item = IpAddr> {
     v4.chain(entry.ipv6.iter().map(|a| IpAddr::V6(*a)))
 }
 
-fn remove_if<K: std::hash::Hash + Eq, V>(
-    map: &mut HashMap<K, V>,
-    key: &K,
-    ours: impl FnOnce(&V) -> bool,
-) {
+fn remove_if<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>, key: &K, ours: impl FnOnce(&V) -> bool) {
     if map.get(key).is_some_and(ours) {
         map.remove(key);
     }

@@ -170,10 +170,9 @@ impl fmt::Display for Event {
         match self {
             Self::Packet(packet) => f.write_str(packet),
             Self::Passed => f.write_str("Passed."),
-            Self::Fragment {
-                source,
-                destination,
-            } => write!(f, "A fragment of the flow from port {source} to {destination}."),
+            Self::Fragment { source, destination } => {
+                write!(f, "A fragment of the flow from port {source} to {destination}.")
+            }
             Self::Answered(what) => write!(f, "Answered by the card: {what}."),
             Self::Service(at) => write!(f, "To the service at {at}."),
             Self::Tracked => f.write_str("Belongs to a tracked connection."),

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::slots::Slots;
 use super::{CompiledInterface, GroupIndex, Policy, VpcIndex, addresses};
-use crate::facts::protocol;
+use crate::flow::protocol;
 use crate::tables::{Id, Interface, Rule, RulePeer, RuleProtocol};
 use crate::trace::{Direction, Miss, NearMiss};
 
@@ -209,12 +209,12 @@ impl CompiledRule {
 impl Policy {
     /// The first rule that allows a packet. The order of groups and rules has no meaning but for this answer,
     /// since there are allow rules only.
-    pub(crate) fn allowed_by(
-        &self,
-        interface: &CompiledInterface,
+    pub(crate) fn allowed_by<'a>(
+        &'a self,
+        interface: &'a CompiledInterface,
         direction: Direction,
         query: &RuleQuery,
-    ) -> Option<Allowed<'_>> {
+    ) -> Option<Allowed<'a>> {
         self.rules(interface, direction)
             .find(|(_, rule)| {
                 rule.matches_protocol(query)
@@ -246,12 +246,7 @@ impl Policy {
                     && self.is_open(interface, back, &query.reversed())))
     }
 
-    fn is_open(
-        &self,
-        interface: &CompiledInterface,
-        direction: Direction,
-        query: &RuleQuery,
-    ) -> bool {
+    fn is_open(&self, interface: &CompiledInterface, direction: Direction, query: &RuleQuery) -> bool {
         self.rules(interface, direction).any(|(_, rule)| {
             rule.is_for_everyone(query.peer.is_ipv4())
                 && rule.matches_protocol(query)
@@ -266,9 +261,7 @@ impl Policy {
         query: &RuleQuery,
     ) -> bool {
         self.rules(interface, direction).any(|(_, rule)| {
-            rule.is_for_everyone(query.peer.is_ipv4())
-                && rule.matches_protocol(query)
-                && rule.has_all_ports()
+            rule.is_for_everyone(query.peer.is_ipv4()) && rule.matches_protocol(query) && rule.has_all_ports()
         })
     }
 
@@ -327,11 +320,7 @@ impl Policy {
     /// is nearer than a wrong address, which is nearer than a wrong protocol.
     fn miss(&self, rule: &CompiledRule, vpc: VpcIndex, query: &RuleQuery) -> Option<(u8, Miss)> {
         let peer = self.matches_peer(rule, vpc, query.peer);
-        match (
-            rule.matches_protocol(query),
-            rule.matches_ports(query),
-            peer,
-        ) {
+        match (rule.matches_protocol(query), rule.matches_ports(query), peer) {
             (true, false, true) => Some((
                 0,
                 Miss::Ports {

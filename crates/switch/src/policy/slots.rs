@@ -147,17 +147,13 @@ impl<T: Default> Slots<T> {
         slot.present.then_some(&slot.value)
     }
 
-    /// The value of the slot, whether the tables have the entry or not.
-    pub(crate) fn value(&self, index: Index<T>) -> &T {
-        &self.slots[index.raw()].value
-    }
-
-    /// As [`Self::value`], to change it.
+    /// The value of the slot, to change it, whether the tables have the entry or not.
     pub(crate) fn value_mut(&mut self, index: Index<T>) -> &mut T {
         &mut self.slots[index.raw()].value
     }
 
     /// Slots in use.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }

@@ -1,0 +1,172 @@
+//! What the switch remembers besides the tables: per interface, and of the internet.
+
+use trinic_wire::time::Instant;
+
+use crate::cache::FlowCache;
+use crate::conntrack::Tracker;
+use crate::counters::{Counters, CountersSnapshot};
+use crate::flow::FlowHash;
+use crate::fragments::Fragments;
+use crate::packet::PortId;
+use crate::policy::InterfaceIndex;
+use crate::tables::Mac;
+
+/// Bounds of what a switch remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// Tracked connections per interface. EC2 publishes no number; it depends on the instance type there.
+    pub conntrack_entries: usize,
+    /// Flows in the cache of one port; 0 = no cache, every packet takes the rule walk.
+    pub cached_flows: usize,
+    /// Packets per second that an interface may send to link-local services. Source: [EC2 User Guide,
+    /// "Amazon EC2 instance network bandwidth"]: 1,024, not adjustable.
+    pub link_local_packets_per_s: u32,
+    /// Seeds the hash tables, so that a sender cannot aim at one bucket. Any random number.
+    pub hash_seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            conntrack_entries: 65_536,
+            cached_flows: 4_096,
+            link_local_packets_per_s: 1_024,
+            hash_seed: 0x2d35_8dcc_aa6c_78a5,
+        }
+    }
+}
+
+/// Counts packets to link-local services in seconds.
+#[derive(Debug, Default)]
+pub(crate) struct Allowance {
+    second: u64,
+    used: u32,
+}
+
+const NS_PER_S: u64 = 1_000_000_000;
+
+impl Allowance {
+    pub(crate) fn is_used_up(&self, now: Instant, limit: u32) -> bool {
+        self.second == now.as_nanos() / NS_PER_S && self.used >= limit
+    }
+
+    pub(crate) fn take(&mut self, now: Instant) {
+        let second = now.as_nanos() / NS_PER_S;
+        if self.second != second {
+            self.second = second;
+            self.used = 0;
+        }
+        self.used = self.used.saturating_add(1);
+    }
+}
+
+/// One interface.
+#[derive(Debug)]
+pub(crate) struct InterfaceState {
+    pub(crate) port: Option<PortId>,
+    pub(crate) counters: Counters,
+    pub(crate) tracker: Tracker,
+    pub(crate) fragments: Fragments,
+    pub(crate) cache: FlowCache,
+    pub(crate) allowance: Allowance,
+}
+
+impl InterfaceState {
+    pub(crate) fn new(config: &Config) -> Self {
+        let hash = FlowHash(config.hash_seed);
+        Self {
+            port: None,
+            counters: Counters::default(),
+            tracker: Tracker::new(hash),
+            fragments: Fragments::default(),
+            cache: FlowCache::new(hash, config.cached_flows),
+            allowance: Allowance::default(),
+        }
+    }
+
+    pub(crate) fn snapshot(&self, config: &Config) -> CountersSnapshot {
+        CountersSnapshot {
+            conntrack_entries: self.tracker.len(),
+            conntrack_limit: config.conntrack_entries,
+            ..self.counters.snapshot()
+        }
+    }
+}
+
+/// The internet's port.
+#[derive(Debug)]
+pub(crate) struct Internet {
+    pub(crate) port: Option<PortId>,
+    /// The MAC of the other end, learned from its frames.
+    pub(crate) mac: Mac,
+    pub(crate) counters: Counters,
+    pub(crate) fragments: Fragments,
+    pub(crate) cache: FlowCache,
+}
+
+/// Everything that the switch remembers, by the policy's indices.
+#[derive(Debug)]
+pub(crate) struct States {
+    pub(crate) config: Config,
+    interfaces: Vec<Option<Box<InterfaceState>>>,
+    pub(crate) internet: Internet,
+}
+
+impl States {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            config,
+            interfaces: Vec::new(),
+            internet: Internet {
+                port: None,
+                mac: crate::INTERNET_MAC,
+                counters: Counters::default(),
+                fragments: Fragments::default(),
+                cache: FlowCache::new(FlowHash(config.hash_seed), config.cached_flows),
+            },
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, index: InterfaceIndex) -> Option<&InterfaceState> {
+        self.interfaces.get(index.raw())?.as_deref()
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, index: InterfaceIndex) -> Option<&mut InterfaceState> {
+        self.interfaces.get_mut(index.raw())?.as_deref_mut()
+    }
+
+    /// The interface's state, made if need be.
+    pub(crate) fn ensure(&mut self, index: InterfaceIndex) -> &mut InterfaceState {
+        let at = index.raw();
+        if self.interfaces.len() <= at {
+            self.interfaces.resize_with(at + 1, || None);
+        }
+        self.interfaces[at].get_or_insert_with(|| Box::new(InterfaceState::new(&self.config)))
+    }
+
+    /// Forgets everything about an interface but its port.
+    pub(crate) fn reset(&mut self, index: InterfaceIndex) {
+        let Some(slot) = self.interfaces.get_mut(index.raw()) else {
+            return;
+        };
+        let port = slot.as_ref().and_then(|state| state.port);
+        *slot = port.map(|port| {
+            Box::new(InterfaceState {
+                port: Some(port),
+                ..InterfaceState::new(&self.config)
+            })
+        });
+    }
+
+    /// How many positions there are; some may be empty.
+    pub(crate) fn positions(&self) -> usize {
+        self.interfaces.len()
+    }
+
+    /// The state at a position.
+    pub(crate) fn at_mut(&mut self, position: usize) -> Option<&mut InterfaceState> {
+        self.interfaces.get_mut(position)?.as_deref_mut()
+    }
+}

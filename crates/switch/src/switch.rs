@@ -1,0 +1,671 @@
+//! The switch: ports, policy and state behind one call per packet.
+
+use trinic_wire::ipv6;
+use trinic_wire::packet::{Network, Parsed, Transport};
+use trinic_wire::reply::{self, Sender};
+use trinic_wire::tcp::Flags;
+use trinic_wire::time::Instant;
+
+use crate::cache::{Cached, CachedGate, Destination};
+use crate::conntrack::{Handle, Signal};
+use crate::counters::{Counters, CountersSnapshot};
+use crate::edit;
+use crate::flow::FlowKey;
+use crate::packet::{Offload, Output, Packet, PortId, Verdict};
+use crate::policy::{Changed, Policy, base_plus6};
+use crate::state::{Config, States};
+use crate::tables::{Delta, DeltaMismatch, Id, Tables, router_of};
+use crate::trace::{Direction, NoTrace, Outcome as TraceOutcome, Recorder, Step, Trace};
+use crate::walk::{
+    self, Commit, Decision, Frame, Gate, Origin, Outcome, Place, Reply, VPC_MTU, id_of, segment_len,
+};
+use crate::{DropReason, ROUTER_MAC, Stage};
+
+/// Why an interface or the internet could not be connected to a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Something else is connected to the port.
+    #[error("Port {0:?} is in use")]
+    PortInUse(PortId),
+    /// The port's number is [`MAX_PORTS`] or larger.
+    #[error("Port {0:?} is beyond the last port")]
+    PortTooLarge(PortId),
+}
+
+/// Port numbers are below this.
+pub const MAX_PORTS: u32 = 1 << 16;
+
+/// The source of ICMPv4 errors that the internet gateway itself sends: it has no address of its own, for
+/// which RFC 7600 §4.8 sets this one aside.
+const DUMMY_ADDRESS: std::net::Ipv4Addr = std::net::Ipv4Addr::new(192, 0, 0, 8);
+
+/// Slots that one call of [`Switch::expire`] looks at, over all interfaces.
+const SWEEP_WORK: usize = 4_096;
+
+/// Slots that are looked at when a connection finds the table full.
+const FULL_WORK: usize = 64;
+
+/// The packet pipeline of one card.
+#[derive(Debug)]
+pub struct Switch {
+    policy: Policy,
+    states: States,
+    ports: Vec<Option<Origin>>,
+    unknown_port: u64,
+    /// The interface whose connections the next [`Self::expire`] looks at.
+    sweep_position: usize,
+}
+
+impl Default for Switch {
+    fn default() -> Self {
+        Self::new(Config::default())
+    }
+}
+
+/// Setting up.
+impl Switch {
+    /// A switch without tables.
+    pub fn new(config: Config) -> Self {
+        Self {
+            policy: Policy::default(),
+            states: States::new(config),
+            ports: Vec::new(),
+            unknown_port: 0,
+            sweep_position: 0,
+        }
+    }
+
+    /// Takes whole tables, whatever their revision. Interfaces that stay keep counters and connections.
+    pub fn load(&mut self, tables: Tables) {
+        let changed = self.policy.replace(tables);
+        self.follow(&changed);
+    }
+
+    /// Takes a change; refuses one that starts from another revision, and changes nothing then.
+    pub fn apply(&mut self, delta: Delta) -> Result<(), DeltaMismatch> {
+        let changed = self.policy.apply(delta)?;
+        self.follow(&changed);
+        Ok(())
+    }
+
+    fn follow(&mut self, changed: &Changed) {
+        for index in &changed.removed {
+            self.states.reset(*index);
+        }
+        for index in &changed.upserted {
+            self.states.ensure(*index);
+        }
+    }
+
+    /// The tables as they are now.
+    pub fn tables(&self) -> &Tables {
+        self.policy.tables()
+    }
+
+    /// The compiled tables.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Connects an interface to a port, whether the tables have it yet or not. An interface that is
+    /// connected to another port moves.
+    pub fn connect(&mut self, interface: &str, port: PortId) -> Result<(), ConnectError> {
+        let id: Id = interface.into();
+        let index = self.policy.mention_interface(&id);
+        if self.origin(port) == Some(Origin::Interface(index)) {
+            self.policy.forget_interface(index);
+            return Ok(());
+        }
+        if let Err(error) = self.plug(port, Origin::Interface(index)) {
+            self.policy.forget_interface(index);
+            return Err(error);
+        }
+        if let Some(old) = self.states.ensure(index).port.replace(port) {
+            self.unplug(old);
+            self.policy.forget_interface(index);
+        }
+        self.policy.next_generation();
+        Ok(())
+    }
+
+    /// Connects the internet to a port.
+    pub fn connect_internet(&mut self, port: PortId) -> Result<(), ConnectError> {
+        if self.origin(port) == Some(Origin::Internet) {
+            return Ok(());
+        }
+        self.plug(port, Origin::Internet)?;
+        if let Some(old) = self.states.internet.port.replace(port) {
+            self.unplug(old);
+        }
+        self.policy.next_generation();
+        Ok(())
+    }
+
+    /// Disconnects whatever is connected to a port. Connections and counters of an interface that the tables
+    /// still have are kept.
+    pub fn disconnect(&mut self, port: PortId) {
+        match self.origin(port) {
+            None => return,
+            Some(Origin::Internet) => self.states.internet.port = None,
+            Some(Origin::Interface(index)) => {
+                if let Some(state) = self.states.get_mut(index) {
+                    state.port = None;
+                }
+                if self.policy.interface(index).is_none() {
+                    self.states.reset(index);
+                }
+                self.policy.forget_interface(index);
+            }
+        }
+        self.unplug(port);
+        self.policy.next_generation();
+    }
+
+    fn plug(&mut self, port: PortId, origin: Origin) -> Result<(), ConnectError> {
+        if port.0 >= MAX_PORTS {
+            return Err(ConnectError::PortTooLarge(port));
+        }
+        let at = port.0 as usize;
+        if self.ports.len() <= at {
+            self.ports.resize(at + 1, None);
+        }
+        if self.ports[at].is_some() {
+            return Err(ConnectError::PortInUse(port));
+        }
+        self.ports[at] = Some(origin);
+        Ok(())
+    }
+
+    fn unplug(&mut self, port: PortId) {
+        if let Some(plug) = self.ports.get_mut(port.0 as usize) {
+            *plug = None;
+        }
+    }
+
+    #[inline]
+    fn origin(&self, port: PortId) -> Option<Origin> {
+        *self.ports.get(port.0 as usize)?
+    }
+}
+
+/// Looking at it.
+impl Switch {
+    /// The counters of an interface, if the switch knows it.
+    pub fn counters(&self, interface: &str) -> Option<CountersSnapshot> {
+        let state = self.states.get(self.policy.find_interface(interface)?)?;
+        Some(state.snapshot(&self.states.config))
+    }
+
+    /// The counters of the internet's port and of the internet gateway.
+    pub fn internet_counters(&self) -> CountersSnapshot {
+        self.states.internet.counters.snapshot()
+    }
+
+    /// Frames that came from a port to which nothing is connected.
+    pub fn unknown_port_drops(&self) -> u64 {
+        self.unknown_port
+    }
+
+    /// The port that an interface is connected to.
+    pub fn port_of(&self, interface: &str) -> Option<PortId> {
+        self.states.get(self.policy.find_interface(interface)?)?.port
+    }
+
+    /// The id of the interface that is connected to a port; `None` for the internet's port too.
+    pub fn interface_at(&self, port: PortId) -> Option<&Id> {
+        match self.origin(port)? {
+            Origin::Interface(index) => Some(self.policy.interface_id(index)),
+            Origin::Internet => None,
+        }
+    }
+
+    /// Flows in the cache of an interface's port.
+    pub fn cached_flows(&self, interface: &str) -> usize {
+        self.policy
+            .find_interface(interface)
+            .and_then(|index| self.states.get(index))
+            .map_or(0, |state| state.cache.len())
+    }
+
+    /// The way that a frame would take now. The same code as [`Self::process`], without the flow cache; it
+    /// changes nothing and counts nothing.
+    pub fn trace(
+        &self,
+        now: Instant,
+        from: PortId,
+        window: &[u8],
+        total_len: usize,
+        offload: Offload,
+    ) -> Trace {
+        let dropped = |reason| Trace {
+            steps: vec![Step {
+                stage: Stage::Parse,
+                interface: None,
+                event: crate::trace::Event::Dropped(reason),
+            }],
+            outcome: TraceOutcome::Dropped(reason),
+        };
+        let Some(origin) = self.origin(from) else {
+            return dropped(DropReason::UnknownPort);
+        };
+        let Ok(parsed) = Parsed::parse(window, total_len) else {
+            return dropped(DropReason::Malformed);
+        };
+        let frame = Frame {
+            window,
+            parsed: &parsed,
+            offload,
+        };
+        let mut recorder = Recorder::default();
+        let decision = walk::walk(&self.policy, &self.states, now, origin, frame, &mut recorder);
+        Trace {
+            steps: recorder.0,
+            outcome: match decision.outcome {
+                Outcome::Forward { to, .. } => TraceOutcome::Delivered(id_of(&self.policy, to)),
+                Outcome::Service => TraceOutcome::Service,
+                Outcome::Echo | Outcome::Reply(_) => TraceOutcome::Replied,
+                Outcome::Drop { reason, .. } => TraceOutcome::Dropped(reason),
+            },
+        }
+    }
+}
+
+/// The packet path.
+impl Switch {
+    /// Decides about a frame and edits it.
+    ///
+    /// Tiers: (1) a flow that was seen before under this generation: one parse, one hash lookup, two checks
+    /// of connections, the edits; some 100 ns. (2) The walk: a dozen hash lookups and the rules of both
+    /// gates; about a microsecond, and some 5 ns more per rule. No lock, no formatting; nothing is allocated
+    /// but room for a new connection or a new cache entry. A frame of 64 KiB costs what a small one does.
+    pub fn process(
+        &mut self,
+        now: Instant,
+        from: PortId,
+        packet: &mut Packet<'_>,
+        out: &mut Output,
+    ) -> Verdict {
+        out.clear();
+        let Some(origin) = self.origin(from) else {
+            self.unknown_port += 1;
+            return Verdict::Drop(DropReason::UnknownPort);
+        };
+        if let Some(counters) = self.counters_of(origin.into()) {
+            counters.outbound(packet.total_len);
+        }
+        let Ok(parsed) = Parsed::parse(packet.window, packet.total_len) else {
+            return self.dropped(origin.into(), DropReason::Malformed);
+        };
+        if origin == Origin::Internet {
+            self.learn(&parsed);
+        }
+        match self.fast(now, origin, &parsed, packet) {
+            Some(verdict) => verdict,
+            None => self.slow(now, from, origin, &parsed, packet, out),
+        }
+    }
+
+    /// Takes note of a frame that a link-local service sends to an interface.
+    pub fn service_reply(&mut self, to: PortId, total_len: usize) {
+        if let Some(origin) = self.origin(to)
+            && let Some(counters) = self.counters_of(origin.into())
+        {
+            counters.inbound(total_len);
+        }
+    }
+
+    /// Forgets some of the connections whose time is over. Call it about once per second, or when idle; the
+    /// work of a call is bounded, and nothing but memory depends on it. Returns how many were forgotten.
+    pub fn expire(&mut self, now: Instant) -> usize {
+        let positions = self.states.positions();
+        let mut work = SWEEP_WORK;
+        let mut forgotten = 0;
+        for _ in 0..positions {
+            if work == 0 {
+                break;
+            }
+            self.sweep_position = (self.sweep_position + 1) % positions;
+            if let Some(state) = self.states.at_mut(self.sweep_position) {
+                let share = work.min(state.tracker.slots());
+                forgotten += state.tracker.sweep(now, share);
+                work -= share;
+            }
+        }
+        forgotten
+    }
+
+    fn counters_of(&mut self, place: Place) -> Option<&mut Counters> {
+        match place {
+            Destination::Internet => Some(&mut self.states.internet.counters),
+            Destination::Interface(index) => self.states.get_mut(index).map(|state| &mut state.counters),
+        }
+    }
+
+    fn dropped(&mut self, at: Place, reason: DropReason) -> Verdict {
+        if let Some(counters) = self.counters_of(at) {
+            counters.drop(reason);
+        }
+        Verdict::Drop(reason)
+    }
+
+    /// The other end of the internet's port is whoever sent the last frame from there.
+    fn learn(&mut self, parsed: &Parsed) {
+        let mac = parsed.ethernet.source;
+        if mac != self.states.internet.mac && mac[0] & 1 == 0 {
+            self.states.internet.mac = mac;
+            self.policy.next_generation();
+        }
+    }
+
+    fn port_at(&self, to: Destination) -> Option<PortId> {
+        match to {
+            Destination::Internet => self.states.internet.port,
+            Destination::Interface(index) => self.states.get(index)?.port,
+        }
+    }
+
+    fn forwarded(&mut self, to: Destination, total_len: usize) -> Verdict {
+        let Some(port) = self.port_at(to) else {
+            return self.dropped(to, DropReason::DestinationUnattached);
+        };
+        if let Some(counters) = self.counters_of(to) {
+            counters.inbound(total_len);
+        }
+        Verdict::Forward { to: port }
+    }
+
+    /// The first tier. `None` = take the walk.
+    #[inline]
+    fn fast(
+        &mut self,
+        now: Instant,
+        origin: Origin,
+        parsed: &Parsed,
+        packet: &mut Packet<'_>,
+    ) -> Option<Verdict> {
+        let ip = parsed.ip()?;
+        let signal = cacheable(parsed)?;
+        let key = FlowKey::of(&ip.tuple, 0, Direction::Outbound);
+        let cached = match origin {
+            Origin::Interface(index) => self.states.get(index)?.cache.get(&key),
+            Origin::Internet => self.states.internet.cache.get(&key),
+        };
+        let cached = *cached?;
+        let size = segment_len(ip, parsed.network_offset, packet.offload);
+        let fits = size <= cached.mtu && ip.ttl > u8::from(cached.edits.decrement_ttl);
+        if cached.generation != self.policy.generation()
+            || cached.source_mac != parsed.ethernet.source
+            || cached.destination_mac != parsed.ethernet.destination
+            || !fits
+        {
+            return None;
+        }
+        let sender = match origin {
+            Origin::Interface(index) => Some(index),
+            Origin::Internet => None,
+        };
+        let gates = [
+            (sender, Direction::Outbound, cached.sender_gate),
+            (cached.receiver, Direction::Inbound, cached.receiver_gate),
+        ];
+        for (index, _, gate) in gates {
+            if let (Some(index), CachedGate::Tracked(handle)) = (index, gate)
+                && !self.states.get(index)?.tracker.is_alive(now, handle)
+            {
+                return None;
+            }
+        }
+        for (index, direction, gate) in gates {
+            if let (Some(index), CachedGate::Tracked(handle)) = (index, gate) {
+                let timeouts = self.policy.interface(index)?.entry.timeouts;
+                let state = self.states.get_mut(index)?;
+                state.tracker.touch(now, handle, direction, signal, &timeouts);
+            }
+        }
+        edit::apply(packet.window, parsed, packet.offload, &cached.edits);
+        Some(self.forwarded(cached.to, packet.total_len))
+    }
+
+    /// The second tier: the walk, and what it decided.
+    fn slow(
+        &mut self,
+        now: Instant,
+        from: PortId,
+        origin: Origin,
+        parsed: &Parsed,
+        packet: &mut Packet<'_>,
+        out: &mut Output,
+    ) -> Verdict {
+        let frame = Frame {
+            window: packet.window,
+            parsed,
+            offload: packet.offload,
+        };
+        let decision = walk::walk(&self.policy, &self.states, now, origin, frame, &mut NoTrace);
+        let gates = [
+            self.commit(now, decision.sender),
+            self.commit(now, decision.receiver),
+        ];
+        match decision.outcome {
+            Outcome::Forward { to, edits } => {
+                self.remember(now, origin, parsed, &decision, gates);
+                edit::apply(packet.window, parsed, packet.offload, &edits);
+                self.forwarded(to, packet.total_len)
+            }
+            Outcome::Echo => {
+                edit::echo(packet.window, parsed, ROUTER_MAC);
+                if let Some(counters) = self.counters_of(origin.into()) {
+                    counters.replies += 1;
+                    counters.inbound(packet.total_len);
+                }
+                Verdict::Forward { to: from }
+            }
+            Outcome::Service => {
+                if let Origin::Interface(index) = origin
+                    && let Some(state) = self.states.get_mut(index)
+                {
+                    state.counters.services += 1;
+                    state.allowance.take(now);
+                }
+                Verdict::Service { port: from }
+            }
+            Outcome::Reply(reply) => {
+                let written = write_reply(reply, parsed, out);
+                self.answered(origin, written);
+                match written {
+                    Some(_) => Verdict::Replied,
+                    None => self.dropped(origin.into(), DropReason::Malformed),
+                }
+            }
+            Outcome::Drop { reason, at, report } => {
+                if let Some(problem) = report {
+                    let sender = self.reporter(origin, parsed);
+                    let written = sender.and_then(|sender| {
+                        let write = |bytes: &mut [u8]| {
+                            reply::icmp_error(packet.window, parsed, problem, sender, bytes)
+                                .map(Option::unwrap_or_default)
+                        };
+                        out.write(write).ok().filter(|len| *len != 0)
+                    });
+                    self.answered(origin, written);
+                }
+                if reason == DropReason::ConntrackFull
+                    && let Destination::Interface(index) = at
+                    && let Some(state) = self.states.get_mut(index)
+                {
+                    state.tracker.sweep(now, FULL_WORK);
+                }
+                self.dropped(at, reason)
+            }
+        }
+    }
+
+    /// Counts a frame of the card's own that goes back to the sender.
+    fn answered(&mut self, origin: Origin, written: Option<usize>) {
+        if let Some(len) = written
+            && let Some(counters) = self.counters_of(origin.into())
+        {
+            counters.replies += 1;
+            counters.inbound(len);
+        }
+    }
+
+    /// Remembers what a gate decided. Returns how the flow's next packets pass it.
+    fn commit(&mut self, now: Instant, gate: Gate) -> CachedGate {
+        let Gate::Passed {
+            at,
+            direction,
+            signal,
+            commit,
+        } = gate
+        else {
+            return CachedGate::Absent;
+        };
+        let timeouts = self
+            .policy
+            .interface(at)
+            .map(|interface| interface.entry.timeouts)
+            .unwrap_or_default();
+        let Some(state) = self.states.get_mut(at) else {
+            return CachedGate::Absent;
+        };
+        let tracker = &mut state.tracker;
+        let handle: Option<Handle> = match commit {
+            Commit::Nothing => None,
+            Commit::Touch(handle) => {
+                tracker.touch(now, handle, direction, signal, &timeouts);
+                Some(handle)
+            }
+            Commit::Open(key) => Some(tracker.open(now, key, direction, signal, &timeouts)),
+            Commit::Forget(handle) => {
+                tracker.forget(handle);
+                None
+            }
+        };
+        handle.map_or(CachedGate::Untracked, CachedGate::Tracked)
+    }
+
+    /// Caches a flow that the walk let through, and remembers a first fragment.
+    fn remember(
+        &mut self,
+        now: Instant,
+        origin: Origin,
+        parsed: &Parsed,
+        decision: &Decision,
+        gates: [CachedGate; 2],
+    ) {
+        let (Outcome::Forward { to, edits }, Some(ip)) = (decision.outcome, parsed.ip()) else {
+            return;
+        };
+        let generation = self.policy.generation();
+        let (fragments, cache) = match origin {
+            Origin::Internet => {
+                let internet = &mut self.states.internet;
+                (&mut internet.fragments, &mut internet.cache)
+            }
+            Origin::Interface(index) => match self.states.get_mut(index) {
+                Some(state) => (&mut state.fragments, &mut state.cache),
+                None => return,
+            },
+        };
+        if ip.fragment.is_some_and(|fragment| fragment.is_first()) {
+            fragments.remember(now, ip);
+        }
+        if cacheable(parsed).is_none() {
+            return;
+        }
+        let key = FlowKey::of(&ip.tuple, 0, Direction::Outbound);
+        cache.insert(
+            key,
+            Cached {
+                generation,
+                source_mac: parsed.ethernet.source,
+                destination_mac: parsed.ethernet.destination,
+                to,
+                edits,
+                mtu: decision.mtu.min(usize::from(u16::MAX).max(VPC_MTU)),
+                sender_gate: gates[0],
+                receiver_gate: gates[1],
+                receiver: match to {
+                    Destination::Interface(index) => Some(index),
+                    Destination::Internet => None,
+                },
+            },
+        );
+    }
+
+    /// Who sends ICMP errors to a sender: the router of its subnet, or the internet gateway.
+    fn reporter(&self, origin: Origin, parsed: &Parsed) -> Option<Sender> {
+        let ipv6 = parsed.ip()?.is_ipv6();
+        let address = match origin {
+            Origin::Internet if ipv6 => ipv6::link_local(ROUTER_MAC).into(),
+            Origin::Internet => DUMMY_ADDRESS.into(),
+            Origin::Interface(index) => {
+                let subnet = self.policy.subnet(self.policy.interface(index)?.subnet)?;
+                if ipv6 {
+                    base_plus6(subnet.ipv6?, 1).into()
+                } else {
+                    router_of(subnet.ipv4?).into()
+                }
+            }
+        };
+        Some(Sender {
+            mac: ROUTER_MAC,
+            address,
+        })
+    }
+}
+
+impl From<Origin> for Place {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::Interface(index) => Self::Interface(index),
+            Origin::Internet => Self::Internet,
+        }
+    }
+}
+
+/// What the frame means to its connection, if the flow cache may hold it.
+#[inline]
+fn cacheable(parsed: &Parsed) -> Option<Signal> {
+    let ip = parsed.ip()?;
+    if ip.fragment.is_some() || parsed.ethernet.tag.is_some() {
+        return None;
+    }
+    match ip.transport {
+        Transport::Udp => Some(Signal::Udp),
+        Transport::Tcp { flags, .. } if flags.0 & (Flags::SYN.0 | Flags::FIN.0 | Flags::RST.0) == 0 => {
+            Some(Signal::Tcp(flags))
+        }
+        _ => None,
+    }
+}
+
+/// Writes a frame of the card's own; returns its size.
+fn write_reply(reply: Reply, parsed: &Parsed, out: &mut Output) -> Option<usize> {
+    let ethernet = &parsed.ethernet;
+    let written = match (reply, &parsed.network) {
+        (Reply::Arp { mac }, Network::Arp(request)) => {
+            out.write(|bytes| reply::arp(ethernet, request, mac, bytes))
+        }
+        (Reply::Neighbor { target, mac, router }, Network::Ip(ip)) => {
+            let std::net::IpAddr::V6(asker) = ip.tuple.source else {
+                return None;
+            };
+            out.write(|bytes| reply::neighbor_advertisement(ethernet, asker, target, mac, router, bytes))
+        }
+        (Reply::Router { prefix }, Network::Ip(ip)) => {
+            let std::net::IpAddr::V6(asker) = ip.tuple.source else {
+                return None;
+            };
+            let router = ipv6::link_local(ROUTER_MAC);
+            let advertisement = walk::advertisement(prefix);
+            out.write(|bytes| {
+                reply::router_advertisement(ethernet, asker, router, ROUTER_MAC, &advertisement, bytes)
+            })
+        }
+        _ => return None,
+    };
+    written.ok()
+}
