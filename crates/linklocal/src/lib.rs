@@ -2,4 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod imds;
 pub mod metadata;
+pub mod refusal;
+#[cfg(test)]
+mod testing;
