@@ -3,6 +3,9 @@
 
 use crate::refusal::Refusal;
 
+/// TCP port of the service.
+pub const PORT: u16 = 80;
+
 /// The most bytes of a request's head (request line and headers).
 pub const HEAD_MAX_BYTES: usize = 8192;
 

@@ -188,7 +188,7 @@ fn root(metadata: &InstanceMetadata) -> Node {
 fn meta_data(metadata: &InstanceMetadata) -> Node {
     let primary = metadata.interfaces.first();
     let local_ipv4 = primary.and_then(|i| i.local_ipv4s.first());
-    let public_ipv4 = primary.and_then(|i| primary_public(i));
+    let public_ipv4 = primary.and_then(primary_public);
     let empty: &[String] = &[];
     let mut tree = Builder::default()
         .text("ami-id", &metadata.ami_id)
