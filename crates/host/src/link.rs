@@ -134,6 +134,17 @@ impl Route {
     }
 }
 
+/// A rule that sends packets from an address to a routing table of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PolicyRule {
+    /// From which network.
+    pub source: Address,
+    /// Which routing table.
+    pub table: u32,
+    /// Rules of lower numbers are asked first; the main table is asked at 32766.
+    pub priority: u32,
+}
+
 /// A netlink socket and the namespace's interfaces behind it.
 #[derive(Debug)]
 pub struct Netlink {
@@ -305,6 +316,22 @@ impl Netlink {
         self.socket.execute(request)
     }
 
+    /// Adds a rule that chooses a routing table by source address; one that is there is no error.
+    pub fn add_rule(&mut self, rule: &PolicyRule) -> Result<()> {
+        let what = format!("add the routing rule for {}", rule.source.ip);
+        let flags = FLAG_CREATE | FLAG_EXCLUSIVE;
+        match self.socket.execute(rule_request(RTM_NEWRULE, flags, rule, what)) {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Removes such a rule.
+    pub fn delete_rule(&mut self, rule: &PolicyRule) -> Result<()> {
+        let what = format!("remove the routing rule for {}", rule.source.ip);
+        self.socket.execute(rule_request(RTM_DELRULE, 0, rule, what))
+    }
+
     /// Adds a permanent neighbour, so that no ARP or NDP is needed for it.
     pub fn set_neighbor(&mut self, index: u32, ip: IpAddr, mac: MacAddress) -> Result<()> {
         let what = format!("add the neighbour {ip} to interface {index}");
@@ -319,6 +346,21 @@ impl Netlink {
         request.attribute(NDA_LLADDR, &mac.0);
         self.socket.execute(request)
     }
+}
+
+/// `struct fib_rule_hdr` and its attributes. Source: [linux/fib_rules.h].
+fn rule_request(kind: u16, flags: u16, rule: &PolicyRule, what: String) -> Request {
+    let mut body = [0u8; 12];
+    body[0] = family(rule.source.ip);
+    body[2] = rule.source.prefix_len;
+    body[7] = FR_ACT_TO_TBL;
+    let mut request = Request::new(kind, flags, &body, what);
+    with_octets(rule.source.ip, |octets| {
+        request.attribute(FRA_SRC, octets);
+    });
+    request.attribute_u32(FRA_PRIORITY, rule.priority);
+    request.attribute_u32(FRA_TABLE, rule.table);
+    request
 }
 
 /// A gratuitous ARP request: tells the link that `ip` is at `mac`, after an address has moved.
@@ -516,6 +558,12 @@ const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 const RTM_NEWNEIGH: u16 = 28;
+const RTM_NEWRULE: u16 = 32;
+const RTM_DELRULE: u16 = 33;
+const FRA_SRC: u16 = 2;
+const FRA_PRIORITY: u16 = 6;
+const FRA_TABLE: u16 = 15;
+const FR_ACT_TO_TBL: u8 = 1;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;

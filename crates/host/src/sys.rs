@@ -408,6 +408,16 @@ pub(crate) fn next_signal(signals: BorrowedFd<'_>) -> Option<c_int> {
     }
 }
 
+/// `NS_GET_PARENT`: the user namespace in which this one was made. Source: [ioctl_ns(2)].
+pub(crate) fn parent_user_namespace(namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    /// `_IO(0xb7, 2)`. Source: [linux/nsfs.h].
+    const NS_GET_PARENT: libc::c_ulong = 0xb702;
+    // SAFETY: the descriptor is open, and NS_GET_PARENT has no argument.
+    let fd = check(unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_PARENT as _) })?;
+    // SAFETY: the ioctl returned a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// `sethostname` for the calling process's UTS namespace.
 pub(crate) fn set_host_name(name: &str) -> io::Result<()> {
     Ok(rustix::system::sethostname(name.as_bytes())?)

@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::fd::AsFd;
 
-use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
+use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType, UnshareFlags};
 
 use crate::error::{Error, Result, Step};
 use crate::process::{Process, ProcessId, is_single_threaded};
@@ -35,6 +35,22 @@ pub fn join_userns_of(process: ProcessId) -> Result<()> {
     let held = Process::open(process)?;
     rustix::thread::move_into_thread_name_spaces(held.as_fd(), ThreadNameSpaceType::USER)
         .step(|| format!("enter the user namespace of process {}", process.pid))
+}
+
+/// Moves the calling process into the user namespace in which that of another process was made: from an
+/// instance's init to the namespace of the card that made it. Must be called before threads are started.
+pub fn join_parent_of(process: ProcessId) -> Result<()> {
+    require_single_thread()?;
+    let what = || format!("find the user namespace above process {}", process.pid);
+    let held = Process::open(process)?;
+    let namespace = fs::File::open(format!("/proc/{}/ns/user", process.pid)).step(what)?;
+    // Held before and still alive: the path named this process and no later one.
+    if !held.id().is_alive() {
+        return Err(Error::Gone { pid: process.pid });
+    }
+    let parent = sys::parent_user_namespace(namespace.as_fd()).step(what)?;
+    rustix::thread::move_into_link_name_space(parent.as_fd(), Some(LinkNameSpaceType::User))
+        .step(|| format!("enter the user namespace above process {}", process.pid))
 }
 
 /// Whether the process is in the caller's user namespace.
