@@ -1,0 +1,150 @@
+//! What instances are made of: the two backends behind one trait.
+//!
+//! The reconciler ([`super::reconciler`]) decides what must be there; a backend makes it. Calls may block
+//! for milliseconds, and each instance is used by one thread at a time.
+
+use std::fmt::Debug;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use anyhow::Context;
+use trinic_host::port::Port;
+use trinic_host::probe::{self, Probe};
+use trinic_host::{NetNs, ProcessId, userns};
+
+use crate::protocol::{self, InstanceSpec, InterfaceSpec};
+use crate::state::StateDir;
+
+use super::namespace::{self, Carrier, NamespaceBackend};
+use super::record::Records;
+
+/// Chooses the best backend that the host allows, and enters a user namespace where that takes one. Must be
+/// called before the process has threads. The reason says what is missing, where something is.
+///
+/// # Errors
+///
+/// When the host cannot even be probed.
+pub fn choose(state: &StateDir, records: &Records) -> anyhow::Result<(Box<dyn Backend>, Option<String>)> {
+    let probe = Probe::run().context("Cannot find out what this host allows")?;
+    let complaints = probe.complaints();
+    let reason = (!complaints.is_empty()).then(|| complaints.join("\n"));
+    let Some(carrier) = probe.carrier() else {
+        anyhow::bail!("This host allows no instances:\n{}", reason.unwrap_or_default());
+    };
+    if !probe.root {
+        enter_user_namespace(records)?;
+    }
+    let carrier = match carrier {
+        probe::Carrier::Tap => Carrier::Tap,
+        probe::Carrier::PacketSocket => Carrier::Cable(Arc::new(NetNs::create()?)),
+    };
+    let backend = NamespaceBackend::new(&state.card_dir(), carrier, probe.root);
+    Ok((Box::new(backend), reason))
+}
+
+/// Goes into the user namespace of an earlier card whose instances still run, since only from there they
+/// can be adopted; else into a new one.
+fn enter_user_namespace(records: &Records) -> anyhow::Result<()> {
+    let running = records
+        .instances()
+        .into_iter()
+        .filter(|record| records.is_of_this_boot(record))
+        .find_map(|record| namespace::process_of(&record.backend).filter(ProcessId::is_alive));
+    match running {
+        Some(process) => {
+            userns::join_parent_of(process).context("Cannot go back to the last card's instances")
+        }
+        None => userns::enter().context("Cannot enter a user namespace"),
+    }
+}
+
+/// Makes instances.
+pub trait Backend: Send + Sync + Debug {
+    /// What it is called.
+    fn kind(&self) -> protocol::Backend;
+
+    /// Makes an instance without interfaces; nothing of the user's runs yet.
+    ///
+    /// # Errors
+    ///
+    /// When the host refuses.
+    fn start(&self, spec: &InstanceSpec) -> anyhow::Result<Box<dyn Instance>>;
+
+    /// Takes over an instance that an earlier card process made, from what [`Instance::record`] said;
+    /// its interfaces are still to be opened again with [`Instance::attach`].
+    ///
+    /// # Errors
+    ///
+    /// When it is gone, or is not what the record says.
+    fn adopt(&self, spec: &InstanceSpec, record: &serde_json::Value) -> anyhow::Result<Box<dyn Instance>>;
+
+    /// Removes what is left of an instance that cannot be adopted, from its record.
+    fn sweep(&self, record: &serde_json::Value);
+
+    /// Runs a built-in program of an instance to its end and gives its result.
+    ///
+    /// # Errors
+    ///
+    /// When the backend has none, there is no such program or instance, or it fails.
+    fn program(&self, id: &str, arguments: &[String]) -> anyhow::Result<serde_json::Value>;
+
+    /// The card ends; `is_clear` when no instance is left.
+    fn finish(&self, is_clear: bool) {
+        let _ = is_clear;
+    }
+
+    /// The console output of an instance.
+    ///
+    /// # Errors
+    ///
+    /// When it has none.
+    fn console(&self, id: &str) -> anyhow::Result<Vec<u8>>;
+}
+
+/// An instance that is there.
+pub trait Instance: Send + Debug {
+    /// Process id of its init in the card's pid namespace; 0 when it has none.
+    fn pid(&self) -> u32;
+
+    /// Puts a function into the instance and configures it as a cloud guest would. A function that is
+    /// there, because an earlier card process made it, is opened again.
+    ///
+    /// # Errors
+    ///
+    /// When the host refuses; nothing is left then.
+    fn attach(&mut self, interface: &InterfaceSpec) -> anyhow::Result<Box<dyn Port>>;
+
+    /// Changes addresses, MTU and routes of a function from `old` to `new`.
+    ///
+    /// # Errors
+    ///
+    /// When the host refuses.
+    fn configure(&mut self, old: &InterfaceSpec, new: &InterfaceSpec) -> anyhow::Result<()>;
+
+    /// Takes a function out of the instance; its port is closed already.
+    ///
+    /// # Errors
+    ///
+    /// When the host refuses.
+    fn detach(&mut self, interface: &InterfaceSpec) -> anyhow::Result<()>;
+
+    /// Everything of the first start is attached: the user's part begins (user data).
+    ///
+    /// # Errors
+    ///
+    /// When the instance's init does not answer.
+    fn ready(&mut self) -> anyhow::Result<()>;
+
+    /// A descriptor that is readable once the instance has ended by itself; `None` when it cannot.
+    fn ended(&self) -> Option<OwnedFd>;
+
+    /// Ends it and removes everything of it.
+    ///
+    /// # Errors
+    ///
+    /// When something of it remains.
+    fn stop(self: Box<Self>) -> anyhow::Result<()>;
+
+    /// What another card process needs to adopt it.
+    fn record(&self) -> serde_json::Value;
+}

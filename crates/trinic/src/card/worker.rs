@@ -1,0 +1,657 @@
+//! The datapath worker: one thread that owns the switch and moves packets from port to port.
+//!
+//! A packet is read into the one buffer of the worker, processed in place and written to the port of its
+//! receiver: run to completion, no lock, no allocation, one system call in and one out; a super-frame costs
+//! the same as a small one but for the copies. After a packet the worker looks again for a short while
+//! before it sleeps in epoll: the kernel of the receiving instance usually answers within the write, so the
+//! reply is caught without a wakeup. At rest it sleeps until a packet, a message or a timer of the services.
+//!
+//! Whatever else wants the switch (table updates, counters, traces) sends a [`Message`]; the doorbell wakes
+//! the worker, and the message is handled between two rounds, so every packet sees one table revision.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use trinic_host::port::{self, Port, SLOT_BYTES, Written};
+use trinic_host::vnet::{VNET_HEADER_BYTES, VnetHeader};
+use trinic_switch::tables::{Delta, DeltaMismatch, Id, Revision, Tables};
+use trinic_switch::{Offload, Output, Packet, PortId, Switch, Verdict};
+use trinic_wire::time::Instant;
+
+use super::clock;
+use super::services::Services;
+
+/// Packets taken from one port before the next one has its turn.
+const BATCH_PACKETS: usize = 64;
+/// Bytes taken from one port before the next one has its turn: super-frames must not starve small ones.
+const BATCH_BYTES: usize = 512 * 1024;
+/// Events taken from epoll at once.
+const EVENTS: usize = 64;
+/// How long the worker looks for more packets after one, before it sleeps.
+const SPIN: Duration = Duration::from_micros(60);
+/// The longest sleep: housekeeping of the switch (idle connections) is due at least this often.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// The most messages handled between two rounds of packets.
+const MESSAGES_PER_ROUND: usize = 64;
+/// Failed reads in a row after which a port is taken for broken.
+const READ_FAILURES_MAX: u32 = 16;
+
+/// What is asked of the worker.
+pub enum Message {
+    /// Replace all tables.
+    Load(Tables, Sender<Revision>),
+    /// Apply a change of the tables.
+    Apply(Delta, Sender<Result<Revision, DeltaMismatch>>),
+    /// Plug in a port: of an interface, or of the internet (`None`).
+    Connect(Option<Id>, Box<dyn Port>, Sender<io::Result<PortId>>),
+    /// Unplug a port and drop it.
+    Disconnect(PortId, Sender<()>),
+    /// Anything else that wants the switch or the services, for a short time.
+    Visit(Box<dyn FnOnce(&mut Visit<'_>) + Send>),
+    /// End the thread.
+    Stop,
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Load(..) => "Load",
+            Self::Apply(..) => "Apply",
+            Self::Connect(..) => "Connect",
+            Self::Disconnect(..) => "Disconnect",
+            Self::Visit(..) => "Visit",
+            Self::Stop => "Stop",
+        })
+    }
+}
+
+/// What a [`Message::Visit`] gets.
+#[derive(Debug)]
+pub struct Visit<'a> {
+    /// The switch.
+    pub switch: &'a mut Switch,
+    /// The link-local services.
+    pub services: &'a mut Services,
+    /// The worker's own counters.
+    pub counters: &'a Counters,
+    /// What is plugged in.
+    pub ports: &'a [Option<Slot>],
+    /// The time.
+    pub now: Instant,
+}
+
+/// What the worker counts beside the switch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counters {
+    /// Packets read from ports.
+    pub packets: u64,
+    /// Bytes of these packets, virtio-net headers included.
+    pub bytes: u64,
+    /// Packets with a virtio-net header that made no sense; dropped.
+    pub bad_headers: u64,
+    /// Packets dropped because the receiver's queue was full.
+    pub queue_full: u64,
+    /// Packets that a port refused for another reason; dropped.
+    pub send_failures: u64,
+    /// Failed reads.
+    pub read_failures: u64,
+    /// Ports that broke and were taken out.
+    pub broken_ports: u64,
+    /// Sleeps: how often the worker had nothing to do.
+    pub sleeps: u64,
+}
+
+/// One plugged-in port.
+#[derive(Debug)]
+pub struct Slot {
+    /// The interface; `None` = the internet.
+    pub interface: Option<Id>,
+    /// Packets lost because this port's receiver was full.
+    pub queue_full: u64,
+    port: Box<dyn Port>,
+    read_failures: u32,
+}
+
+/// Sends messages to a worker; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    messages: Sender<Message>,
+    doorbell: Arc<Doorbell>,
+}
+
+/// A worker is gone; only at the end of the process, or after a panic in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("The datapath worker has ended")]
+pub struct WorkerGone;
+
+#[derive(Debug)]
+struct Doorbell {
+    rung: AtomicBool,
+    fd: OwnedFd,
+}
+
+/// Who is told of ports that broke.
+struct Broken(Box<dyn Fn(Option<Id>) + Send>);
+
+impl std::fmt::Debug for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Broken")
+    }
+}
+
+/// The worker; [`Worker::run`] is its thread.
+#[derive(Debug)]
+pub struct Worker {
+    switch: Switch,
+    services: Services,
+    slots: Vec<Option<Slot>>,
+    epoll: OwnedFd,
+    messages: Receiver<Message>,
+    doorbell: Arc<Doorbell>,
+    broken: Broken,
+    buffer: Box<[u8]>,
+    out: Output,
+    counters: Counters,
+    housekeeping_at: Instant,
+}
+
+impl Handle {
+    /// Sends a message; the worker handles it before its next packets.
+    ///
+    /// # Errors
+    ///
+    /// When the worker has ended.
+    pub fn send(&self, message: Message) -> Result<(), WorkerGone> {
+        self.messages.send(message).map_err(|_| WorkerGone)?;
+        self.doorbell.ring();
+        Ok(())
+    }
+
+    /// Replaces all tables.
+    ///
+    /// # Errors
+    ///
+    /// When the worker has ended.
+    pub fn load(&self, tables: Tables) -> Result<Revision, WorkerGone> {
+        self.ask(|reply| Message::Load(tables, reply))
+    }
+
+    /// Applies a change of the tables; the inner error is a revision that does not fit.
+    ///
+    /// # Errors
+    ///
+    /// When the worker has ended.
+    pub fn apply(&self, delta: Delta) -> Result<Result<Revision, DeltaMismatch>, WorkerGone> {
+        self.ask(|reply| Message::Apply(delta, reply))
+    }
+
+    /// Plugs a port in.
+    ///
+    /// # Errors
+    ///
+    /// When the port cannot be watched or the worker has ended.
+    pub fn connect(&self, interface: Option<Id>, port: Box<dyn Port>) -> anyhow::Result<PortId> {
+        Ok(self.ask(|reply| Message::Connect(interface, port, reply))??)
+    }
+
+    /// Unplugs a port; when this returns, its descriptor is closed.
+    ///
+    /// # Errors
+    ///
+    /// When the worker has ended.
+    pub fn disconnect(&self, port: PortId) -> Result<(), WorkerGone> {
+        self.ask(|reply| Message::Disconnect(port, reply))
+    }
+
+    /// Runs `visit` on the worker's thread, between two rounds of packets.
+    ///
+    /// # Errors
+    ///
+    /// When the worker has ended.
+    pub fn visit<T: Send + 'static>(
+        &self,
+        visit: impl FnOnce(&mut Visit<'_>) -> T + Send + 'static,
+    ) -> Result<T, WorkerGone> {
+        self.ask(|reply| {
+            Message::Visit(Box::new(move |inside| {
+                // The one who asked may have gone in the meantime.
+                let _ = reply.send(visit(inside));
+            }))
+        })
+    }
+
+    fn ask<T>(&self, message: impl FnOnce(Sender<T>) -> Message) -> Result<T, WorkerGone> {
+        let (reply, answer) = mpsc::channel();
+        self.send(message(reply))?;
+        answer.recv().map_err(|_| WorkerGone)
+    }
+}
+
+impl Doorbell {
+    fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            // An eventfd takes 2^64-2 rings before it would refuse one.
+            let _ = rustix::io::write(&self.fd, &1_u64.to_ne_bytes());
+        }
+    }
+
+    /// Takes the ring back; messages sent after this ring again.
+    fn answer(&self) -> bool {
+        if !self.rung.load(Ordering::Acquire) {
+            return false;
+        }
+        let _ = rustix::io::read(&self.fd, &mut [0; 8]);
+        self.rung.store(false, Ordering::Release);
+        true
+    }
+}
+
+impl Worker {
+    /// A worker and the handle to it. Ports that break are reported to `broken`.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel gives no descriptor.
+    pub fn new(
+        switch: Switch,
+        services: Services,
+        broken: Box<dyn Fn(Option<Id>) + Send>,
+    ) -> io::Result<(Self, Handle)> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let doorbell = Arc::new(Doorbell {
+            rung: AtomicBool::new(false),
+            fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        });
+        watch(&epoll, &doorbell.fd, TOKEN_DOORBELL)?;
+        if let Some(upstream) = services.upstream() {
+            watch(&epoll, upstream, TOKEN_UPSTREAM)?;
+        }
+        let (sender, messages) = mpsc::channel();
+        let worker = Self {
+            switch,
+            services,
+            slots: Vec::new(),
+            epoll,
+            messages,
+            doorbell: doorbell.clone(),
+            broken: Broken(broken),
+            buffer: vec![0; SLOT_BYTES].into_boxed_slice(),
+            out: Output::new(),
+            counters: Counters::default(),
+            housekeeping_at: clock::now(),
+        };
+        let handle = Handle {
+            messages: sender,
+            doorbell,
+        };
+        Ok((worker, handle))
+    }
+
+    /// Moves packets until [`Message::Stop`] or until every handle is gone.
+    ///
+    /// # Errors
+    ///
+    /// When epoll itself fails.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut spin_until = Instant::ZERO;
+        while self.handle_messages() {
+            let now = clock::now();
+            let timeout = if now < spin_until {
+                Duration::ZERO
+            } else {
+                self.counters.sleeps += 1;
+                self.sleep_limit(now)
+            };
+            let moved = self.round(timeout)?;
+            if moved > 0 {
+                spin_until = clock::now() + SPIN;
+            }
+            self.timers();
+        }
+        Ok(())
+    }
+
+    /// One round: waits up to `timeout` for something to do and gives every ready port one turn. Returns
+    /// the number of packets read.
+    fn round(&mut self, timeout: Duration) -> io::Result<usize> {
+        let mut events = [MaybeUninit::<epoll::Event>::uninit(); EVENTS];
+        let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
+        let (ready, _) = match epoll::wait(&self.epoll, &mut events, Some(&timeout)) {
+            Ok(ready) => ready,
+            Err(rustix::io::Errno::INTR) => return Ok(0),
+            Err(error) => return Err(error.into()),
+        };
+        let now = clock::now();
+        let mut moved = 0;
+        for event in &*ready {
+            match event.data.u64() {
+                TOKEN_DOORBELL => {}
+                TOKEN_UPSTREAM => {
+                    let (services, mut postman) = self.services();
+                    services.receive_upstream(now, &mut |port, frame| postman.deliver(port, frame));
+                }
+                token => moved += usize::try_from(token).map_or(0, |index| self.turn(now, index)),
+            }
+        }
+        Ok(moved)
+    }
+
+    /// One port's turn: takes packets until it has no more or had its share.
+    fn turn(&mut self, now: Instant, index: usize) -> usize {
+        let (mut packets, mut bytes) = (0, 0);
+        while packets < BATCH_PACKETS && bytes < BATCH_BYTES {
+            let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else {
+                break;
+            };
+            match slot.port.read(&mut self.buffer) {
+                Ok(Some(length)) => {
+                    slot.read_failures = 0;
+                    packets += 1;
+                    bytes += length;
+                    self.packet(now, index, length);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.read_failed(index, &error);
+                    break;
+                }
+            }
+        }
+        self.counters.packets += packets as u64;
+        self.counters.bytes += bytes as u64;
+        packets
+    }
+
+    /// One packet, in the first `length` bytes of the buffer: one call of the switch, one write.
+    fn packet(&mut self, now: Instant, from: usize, length: usize) {
+        let Some(packet) = self.buffer.get_mut(..length) else {
+            return;
+        };
+        let Ok((header, frame)) = port::split_checked(packet, VNET_HEADER_BYTES) else {
+            self.counters.bad_headers += 1;
+            return;
+        };
+        let offload = Offload {
+            checksum_partial: header.needs_checksum(),
+            gso_size: header.segment_bytes(),
+        };
+        let mut view = Packet {
+            total_len: frame.len(),
+            window: frame,
+            offload,
+        };
+        let port = port_id(from);
+        let verdict = self.switch.process(now, port, &mut view, &mut self.out);
+        match verdict {
+            Verdict::Forward { to } => {
+                if let Some(slot) = slot_mut(&mut self.slots, to) {
+                    slot.send(&mut self.counters, &self.buffer[..length]);
+                }
+            }
+            Verdict::Service { port } => self.service(now, port, &header, length),
+            Verdict::Replied | Verdict::Drop(_) => {}
+        }
+        if self.out.frame().is_some() {
+            self.reply(port);
+        }
+    }
+
+    /// Hands a frame to the link-local services, its checksum completed, and their answers back.
+    fn service(&mut self, now: Instant, port: PortId, header: &VnetHeader, length: usize) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let id = slot_mut(&mut self.slots, port).and_then(|slot| slot.interface.clone());
+        if let Some(frame) = buffer.get_mut(VNET_HEADER_BYTES..length) {
+            complete_checksum(header, frame);
+            let (services, mut postman) = self.services();
+            if let Some(id) = id {
+                services.handle_frame(now, &id, frame, &mut |port, frame| postman.deliver(port, frame));
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    /// Sends the switch's own answer to the port that asked.
+    fn reply(&mut self, port: PortId) {
+        let Some(frame) = self.out.frame() else { return };
+        if let Some(slot) = slot_mut(&mut self.slots, port) {
+            let written = slot.port.write_parts(&VnetHeader::NONE, frame);
+            slot.count(&mut self.counters, written);
+        }
+    }
+
+    fn read_failed(&mut self, index: usize, error: &io::Error) {
+        self.counters.read_failures += 1;
+        let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else {
+            return;
+        };
+        slot.read_failures += 1;
+        if slot.read_failures < READ_FAILURES_MAX {
+            return;
+        }
+        // Its device is gone (a namespace that its owner removed): out with it, or epoll never sleeps again.
+        tracing::warn!(interface = ?slot.interface, %error, "Port is broken");
+        self.counters.broken_ports += 1;
+        let interface = slot.interface.clone();
+        self.unplug(port_id(index));
+        (self.broken.0)(interface);
+    }
+
+    /// What is due by time: retransmissions of the services, idle connections of the switch.
+    fn timers(&mut self) {
+        let now = clock::now();
+        if self.services.poll_timeout().is_some_and(|at| at <= now) {
+            let (services, mut postman) = self.services();
+            services.poll(now, &mut |port, frame| postman.deliver(port, frame));
+        }
+        if now >= self.housekeeping_at {
+            self.switch.expire(now);
+            self.housekeeping_at = now + HOUSEKEEPING;
+        }
+    }
+
+    fn sleep_limit(&self, now: Instant) -> Duration {
+        let due = self.services.poll_timeout().unwrap_or(self.housekeeping_at);
+        due.min(self.housekeeping_at).since(now)
+    }
+
+    /// Handles waiting messages; `false` = end.
+    fn handle_messages(&mut self) -> bool {
+        if !self.doorbell.answer() {
+            return true;
+        }
+        for _ in 0..MESSAGES_PER_ROUND {
+            match self.messages.try_recv() {
+                Ok(Message::Stop) | Err(mpsc::TryRecvError::Disconnected) => return false,
+                Ok(message) => self.handle(message),
+                Err(mpsc::TryRecvError::Empty) => return true,
+            }
+        }
+        // More may wait; packets have their turn first.
+        self.doorbell.ring();
+        true
+    }
+
+    /// Replies go to whoever asked; it may have given up, which changes nothing.
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Load(tables, reply) => {
+                let revision = tables.revision;
+                self.switch.load(tables);
+                let _ = reply.send(revision);
+            }
+            Message::Apply(delta, reply) => {
+                let revision = delta.to;
+                let _ = reply.send(self.switch.apply(delta).map(|()| revision));
+            }
+            Message::Connect(interface, port, reply) => {
+                let _ = reply.send(self.plug(interface, port));
+            }
+            Message::Disconnect(port, reply) => {
+                self.unplug(port);
+                let _ = reply.send(());
+            }
+            Message::Visit(visit) => visit(&mut Visit {
+                switch: &mut self.switch,
+                services: &mut self.services,
+                counters: &self.counters,
+                ports: &self.slots,
+                now: clock::now(),
+            }),
+            Message::Stop => {}
+        }
+    }
+
+    fn plug(&mut self, interface: Option<Id>, port: Box<dyn Port>) -> io::Result<PortId> {
+        let free = self.slots.iter().position(Option::is_none);
+        let index = free.unwrap_or(self.slots.len());
+        if port.vnet_header_bytes() != VNET_HEADER_BYTES {
+            // Packets pass from port to port as they are, so all ports have one form.
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let token = u64::try_from(index).map_err(io::Error::other)?;
+        watch(&self.epoll, &port, token)?;
+        let id = port_id(index);
+        let connected = match &interface {
+            Some(interface) => {
+                self.services.connect(interface.clone(), id);
+                self.switch.connect(interface, id)
+            }
+            None => self.switch.connect_internet(id),
+        };
+        if let Err(error) = connected {
+            epoll::delete(&self.epoll, &port)?;
+            return Err(io::Error::other(error));
+        }
+        let slot = Slot {
+            interface,
+            queue_full: 0,
+            port,
+            read_failures: 0,
+        };
+        if index == self.slots.len() {
+            self.slots.push(Some(slot));
+        } else {
+            self.slots[index] = Some(slot);
+        }
+        Ok(id)
+    }
+
+    fn unplug(&mut self, port: PortId) {
+        let Some(slot) = usize::try_from(port.0)
+            .ok()
+            .and_then(|index| self.slots.get_mut(index))
+            .and_then(Option::take)
+        else {
+            return;
+        };
+        self.switch.disconnect(port);
+        if let Some(interface) = &slot.interface {
+            self.services.disconnect(interface, port);
+        }
+        if let Err(error) = epoll::delete(&self.epoll, &slot.port) {
+            tracing::warn!(%error, "A port could not be taken out of epoll");
+        }
+    }
+
+    /// The services, and what their answers need.
+    fn services(&mut self) -> (&mut Services, Postman<'_>) {
+        let postman = Postman {
+            switch: &mut self.switch,
+            slots: &mut self.slots,
+            counters: &mut self.counters,
+        };
+        (&mut self.services, postman)
+    }
+}
+
+/// Delivers frames of the services to ports.
+struct Postman<'a> {
+    switch: &'a mut Switch,
+    slots: &'a mut [Option<Slot>],
+    counters: &'a mut Counters,
+}
+
+impl Postman<'_> {
+    fn deliver(&mut self, port: PortId, frame: &[u8]) {
+        let Some(slot) = slot_mut(self.slots, port) else {
+            return;
+        };
+        self.switch.service_reply(port, frame.len());
+        let written = slot.port.write_parts(&VnetHeader::NONE, frame);
+        slot.count(self.counters, written);
+    }
+}
+
+impl Slot {
+    fn send(&mut self, counters: &mut Counters, packet: &[u8]) {
+        let written = self.port.write(packet);
+        self.count(counters, written);
+    }
+
+    fn count(&mut self, counters: &mut Counters, written: io::Result<Written>) {
+        match written {
+            Ok(Written::Sent) => {}
+            Ok(Written::Full) => {
+                counters.queue_full += 1;
+                self.queue_full += 1;
+            }
+            Ok(Written::Refused(_)) | Err(_) => counters.send_failures += 1,
+        }
+    }
+}
+
+/// Completes the checksum of a frame for the card's own services, which take no partial ones. The header
+/// was checked against the frame.
+fn complete_checksum(header: &VnetHeader, frame: &mut [u8]) {
+    if !header.needs_checksum() {
+        return;
+    }
+    let start = usize::from(header.csum_start.get());
+    let field = start + usize::from(header.csum_offset.get());
+    // The field holds the pseudo header's sum, which is summed with the rest. Zero is written as its
+    // other form, since a zero in UDP says that there is no checksum.
+    let sum = frame.get(start..).map_or(0, ones_complement_sum);
+    let value = if sum == u16::MAX { u16::MAX } else { !sum };
+    if let Some(place) = frame.get_mut(field..field + 2) {
+        place.copy_from_slice(&value.to_be_bytes());
+    }
+}
+
+fn ones_complement_sum(bytes: &[u8]) -> u16 {
+    let (words, rest) = bytes.as_chunks::<2>();
+    let mut sum: u64 = words
+        .iter()
+        .map(|word| u64::from(u16::from_be_bytes(*word)))
+        .sum();
+    if let [last] = rest {
+        sum += u64::from(*last) << 8;
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    u16::try_from(sum).unwrap_or(u16::MAX)
+}
+
+fn slot_mut(slots: &mut [Option<Slot>], port: PortId) -> Option<&mut Slot> {
+    slots.get_mut(usize::try_from(port.0).ok()?)?.as_mut()
+}
+
+fn port_id(index: usize) -> PortId {
+    PortId(u32::try_from(index).unwrap_or(u32::MAX))
+}
+
+fn watch(epoll: &OwnedFd, fd: impl AsFd, token: u64) -> io::Result<()> {
+    epoll::add(epoll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?;
+    Ok(())
+}
+
+/// The doorbell's place in epoll; ports have their index.
+const TOKEN_DOORBELL: u64 = u64::MAX;
+/// The place of the resolver's upstream socket.
+const TOKEN_UPSTREAM: u64 = u64::MAX - 1;
