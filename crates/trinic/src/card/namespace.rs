@@ -114,7 +114,12 @@ impl NamespaceBackend {
 
     /// A name is a comfort (`ip netns exec i-…`): an instance without one works.
     fn give_name(&self, id: &str, netns: &NetNs) -> bool {
-        let named = NetNs::unbind(id).and_then(|()| netns.bind(id));
+        let mut named = netns.bind(id);
+        // Ids are unique, so a name that is there is what a killed card left. Only the internet has the
+        // same name on every card; there the first one has it.
+        if named.is_err() && id != INTERNET {
+            named = NetNs::unbind(id).and_then(|()| netns.bind(id));
+        }
         if let Err(error) = &named {
             tracing::warn!(instance = id, %error, "Namespace has no name under /run/netns");
         }
