@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use trinic_vpc::error::Ec2Error;
+
 /// An error as an EC2 client sees it.
 ///
 /// `code` and `message` go into the reply. `context` does not: it may say what a caller must not
@@ -19,14 +21,18 @@ pub struct ApiError {
     pub message: String,
     /// What only the log gets.
     pub context: Option<String>,
+    /// The HTTP status.
+    pub status: u16,
 }
 
 impl ApiError {
-    /// An error with a code and its public sentence.
+    /// An error with a code and its public sentence; the status is the one that goes with the code.
     #[must_use]
     pub fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        let code = code.into();
         Self {
-            code: code.into(),
+            status: status_of(&code),
+            code,
             message: message.into(),
             context: None,
         }
@@ -37,31 +43,6 @@ impl ApiError {
     pub fn with_context(mut self, context: impl Into<String>) -> Self {
         self.context = Some(context.into());
         self
-    }
-
-    /// The HTTP status that goes with the code.
-    ///
-    /// Source: [AWS EC2 API reference, "Common client error codes", 2026-11]: client errors are
-    /// 400 unless the table there says otherwise; `DryRunOperation` is 412, as botocore's own
-    /// waiters and the AWS CLI see it.
-    #[must_use]
-    pub fn status(&self) -> u16 {
-        match self.code.as_ref() {
-            "AuthFailure" => 401,
-            "InvalidClientTokenId"
-            | "MissingAuthenticationToken"
-            | "OptInRequired"
-            | "Blocked"
-            | "SignatureDoesNotMatch"
-            | "UnauthorizedOperation" => 403,
-            "DryRunOperation" => 412,
-            "RequestEntityTooLarge" => 413,
-            "MisdirectedRequest" => 421,
-            "InternalError" | "InternalFailure" => 500,
-            "UnsupportedOperation.Trinic" => 501,
-            "RequestLimitExceeded" | "Unavailable" | "ServiceUnavailable" | "InsufficientInstanceCapacity" => 503,
-            _ => 400,
-        }
     }
 
     /// `MissingParameter` for a parameter by name.
@@ -97,6 +78,31 @@ impl ApiError {
     }
 }
 
+impl From<Ec2Error> for ApiError {
+    fn from(error: Ec2Error) -> Self {
+        Self {
+            status: error.http_status(),
+            code: error.code.as_str().into(),
+            message: error.message,
+            context: Some(error.context).filter(|context| !context.is_empty()),
+        }
+    }
+}
+
+/// The HTTP status of the codes that this crate answers with.
+///
+/// Source: [AWS EC2 API reference, "Common client error codes", 2026-11]: a client's error is 400
+/// unless the table there says otherwise.
+fn status_of(code: &str) -> u16 {
+    match code {
+        "AuthFailure" => 401,
+        "InvalidClientTokenId" | "MissingAuthenticationToken" | "SignatureDoesNotMatch" => 403,
+        "RequestEntityTooLarge" => 413,
+        "InternalError" => 500,
+        _ => 400,
+    }
+}
+
 /// At most the first 64 characters of a caller's text, so that an error stays one line.
 pub(crate) fn excerpt(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(EXCERPT_CHARS) {
@@ -113,11 +119,19 @@ mod tests {
 
     #[test]
     fn status_follows_the_code() {
-        assert_eq!(ApiError::new("InvalidVpcID.NotFound", "x").status(), 400);
-        assert_eq!(ApiError::new("AuthFailure", "x").status(), 401);
-        assert_eq!(ApiError::new("SignatureDoesNotMatch", "x").status(), 403);
-        assert_eq!(ApiError::new("DryRunOperation", "x").status(), 412);
-        assert_eq!(ApiError::new("InternalError", "x").status(), 500);
+        assert_eq!(ApiError::new("InvalidVpcID.NotFound", "x").status, 400);
+        assert_eq!(ApiError::new("AuthFailure", "x").status, 401);
+        assert_eq!(ApiError::new("SignatureDoesNotMatch", "x").status, 403);
+        assert_eq!(ApiError::new("InternalError", "x").status, 500);
+    }
+
+    #[test]
+    fn the_models_errors_keep_their_status() {
+        let dry_run =
+            Ec2Error::new(trinic_vpc::error::ErrorCode::DryRunOperation, "would have").with_context("why");
+        let error = ApiError::from(dry_run);
+        assert_eq!((error.status, error.code.as_ref()), (412, "DryRunOperation"));
+        assert_eq!(error.context.as_deref(), Some("why"));
     }
 
     #[test]

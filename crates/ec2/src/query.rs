@@ -408,9 +408,16 @@ mod tests {
         .unwrap();
         let interfaces = parameters.cursor().structures("NetworkInterface");
         assert_eq!(interfaces.len(), 1);
-        assert_eq!(interfaces[0].parsed::<u32>("DeviceIndex", "a number"), Ok(Some(0)));
+        assert_eq!(
+            interfaces[0].parsed::<u32>("DeviceIndex", "a number"),
+            Ok(Some(0))
+        );
         let addresses = interfaces[0].structures("PrivateIpAddresses");
-        assert_eq!(addresses[0].boolean("Primary"), Ok(Some(true)), "2 comes before 10");
+        assert_eq!(
+            addresses[0].boolean("Primary"),
+            Ok(Some(true)),
+            "2 comes before 10"
+        );
         assert_eq!(addresses[1].boolean("Primary"), Ok(Some(false)));
         assert_eq!(
             addresses[1].name_of("Primary"),
@@ -426,7 +433,9 @@ mod tests {
 
     #[test]
     fn what_is_not_form_urlencoded_is_refused() {
-        for text in ["A=%", "A=%4", "A=%zz", "A=%ff", "=x", "A..B=1", ".A=1", "A.=1", "A=%00", "A=%01"] {
+        for text in [
+            "A=%", "A=%4", "A=%zz", "A=%ff", "=x", "A..B=1", ".A=1", "A.=1", "A=%00", "A=%01",
+        ] {
             let error = parse(text).unwrap_err();
             assert_eq!(error.code, "MalformedQueryString", "{text}");
         }

@@ -324,7 +324,9 @@ fn parse_header(request: &Request<'_>, header: &str) -> Result<Claim, ApiError> 
     }
     let field = |name: &str| {
         fields.get(name).copied().ok_or_else(|| {
-            incomplete(format!("The Authorization header requires the parameter '{name}'"))
+            incomplete(format!(
+                "The Authorization header requires the parameter '{name}'"
+            ))
         })
     };
     let (timestamp, timestamp_s) = header_time(request)?;
@@ -346,7 +348,9 @@ fn parse_presigned(query: &[(String, String)]) -> Result<Claim, ApiError> {
         match (found.next(), found.next()) {
             (Some((_, value)), None) => Ok(value.as_str()),
             (Some(_), Some(_)) => Err(incomplete(format!("The parameter {name} occurs twice"))),
-            (None, _) => Err(incomplete(format!("A presigned request requires the parameter {name}"))),
+            (None, _) => Err(incomplete(format!(
+                "A presigned request requires the parameter {name}"
+            ))),
         }
     };
     check_algorithm(field("X-Amz-Algorithm")?)?;
@@ -393,7 +397,9 @@ fn build_claim(
         || access_key.len() > MAX_ACCESS_KEY_BYTES
         || !access_key.bytes().all(|byte| byte.is_ascii_graphic())
     {
-        return Err(incomplete("The credential's access key id is empty, too long or not ASCII"));
+        return Err(incomplete(
+            "The credential's access key id is empty, too long or not ASCII",
+        ));
     }
     if terminator != TERMINATOR || service != SERVICE {
         return Err(ApiError::new(
@@ -408,7 +414,10 @@ fn build_claim(
     if !is_region(region) {
         return Err(ApiError::new(
             "AuthFailure",
-            format!("'{}' in the credential is not the name of a region", excerpt(region)),
+            format!(
+                "'{}' in the credential is not the name of a region",
+                excerpt(region)
+            ),
         ));
     }
     if timestamp.get(..8) != Some(date) {
@@ -466,22 +475,27 @@ fn check_time(claim: &Claim, now_s: i64, skew_s: i64) -> Result<(), ApiError> {
     if age_s > limit_s {
         return Err(ApiError::new(
             "RequestExpired",
-            format!("Request has expired: it was signed at {}, {age_s} s ago", claim.timestamp),
+            format!(
+                "Request has expired: it was signed at {}, {age_s} s ago",
+                claim.timestamp
+            ),
         ));
     }
     if age_s < -skew_s {
         return Err(ApiError::new(
             "RequestExpired",
-            format!("Request is not yet valid: it was signed at {}, in the future", claim.timestamp),
+            format!(
+                "Request is not yet valid: it was signed at {}, in the future",
+                claim.timestamp
+            ),
         ));
     }
     Ok(())
 }
 
 fn header_time(request: &Request<'_>) -> Result<(String, i64), ApiError> {
-    let bad = |name: &str, value: &str| {
-        incomplete(format!("The {name} header '{}' is not a date", excerpt(value)))
-    };
+    let bad =
+        |name: &str, value: &str| incomplete(format!("The {name} header '{}' is not a date", excerpt(value)));
     if let Some(value) = request.header("x-amz-date") {
         let value = value.trim();
         return match parse_timestamp(value) {
@@ -536,7 +550,11 @@ fn canonical_request(request: &Request<'_>, claim: &Claim) -> Result<String, Api
         headers.push_str(&values.join(","));
         headers.push('\n');
     }
-    let path = if request.path.is_empty() { "/" } else { request.path };
+    let path = if request.path.is_empty() {
+        "/"
+    } else {
+        request.path
+    };
     Ok(format!(
         "{}\n{}\n{}\n{headers}\n{}\n{}",
         request.method,
@@ -574,14 +592,20 @@ fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
 
 fn query_pairs(query: &str) -> Result<Vec<(String, String)>, ApiError> {
     if query.len() > crate::query::MAX_REQUEST_BYTES {
-        return Err(ApiError::new("RequestEntityTooLarge", "The query string is too long"));
+        return Err(ApiError::new(
+            "RequestEntityTooLarge",
+            "The query string is too long",
+        ));
     }
     query
         .split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Ok((decode_component(name.as_bytes())?, decode_component(value.as_bytes())?))
+            Ok((
+                decode_component(name.as_bytes())?,
+                decode_component(value.as_bytes())?,
+            ))
         })
         .collect()
 }
@@ -651,7 +675,9 @@ fn parse_timestamp(text: &str) -> Option<i64> {
 }
 
 fn format_timestamp(seconds: i64) -> Option<String> {
-    let timestamp = jiff::Timestamp::from_second(seconds).ok().filter(|_| seconds >= 0)?;
+    let timestamp = jiff::Timestamp::from_second(seconds)
+        .ok()
+        .filter(|_| seconds >= 0)?;
     Some(timestamp.strftime("%Y%m%dT%H%M%SZ").to_string())
 }
 

@@ -51,7 +51,12 @@ impl Xml {
     ///
     /// An empty list is written as an empty element, as EC2 does: a parser sees an empty list, not
     /// a missing member.
-    pub fn list<T>(&mut self, name: &str, entries: impl IntoIterator<Item = T>, mut item: impl FnMut(&mut Self, T)) {
+    pub fn list<T>(
+        &mut self,
+        name: &str,
+        entries: impl IntoIterator<Item = T>,
+        mut item: impl FnMut(&mut Self, T),
+    ) {
         self.open(name);
         for entry in entries {
             self.open("item");
@@ -163,7 +168,10 @@ mod tests {
 
     #[test]
     fn an_error_is_ec2s_document() {
-        let text = error(&ApiError::new("InvalidVpcID.NotFound", "The vpc ID 'x<' does not exist"), "r");
+        let text = error(
+            &ApiError::new("InvalidVpcID.NotFound", "The vpc ID 'x<' does not exist"),
+            "r",
+        );
         assert_eq!(
             text,
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error>\
