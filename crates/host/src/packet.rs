@@ -113,6 +113,15 @@ fn open_socket(name: &str, mtu: Option<u32>) -> Result<OwnedFd> {
     for (key, value) in QUIET {
         let _ = crate::netns::write_sysctl(&key.replace("IF", name), value);
     }
+    // Up before the socket is bound: binding to an interface that is down leaves an error behind.
+    netlink.change_link(
+        index,
+        &LinkChange {
+            up: Some(true),
+            mtu,
+            ..LinkChange::default()
+        },
+    )?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let fd = rustix::net::socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)
         .step(|| "open a packet socket".into())?;
@@ -133,14 +142,6 @@ fn open_socket(name: &str, mtu: Option<u32>) -> Result<OwnedFd> {
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(&fd, SOCKET_BUFFER_BYTES);
     }
     sys::bind_packet_socket(fd.as_fd(), index).step(|| format!("bind a packet socket to {name}"))?;
-    netlink.change_link(
-        index,
-        &LinkChange {
-            up: Some(true),
-            mtu,
-            ..LinkChange::default()
-        },
-    )?;
     Ok(fd)
 }
 

@@ -67,11 +67,13 @@ impl Written {
     }
 }
 
-/// Sorts the result of a read call: an empty queue is not an error.
+/// Sorts the result of a read call: an empty queue is not an error, nor is the one note that a packet
+/// socket gets when its interface is set down.
 pub(crate) fn read_outcome(result: rustix::io::Result<usize>) -> io::Result<Option<usize>> {
+    use rustix::io::Errno;
     match result {
         Ok(length) => Ok(Some(length)),
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
+        Err(Errno::AGAIN | Errno::INTR | Errno::NETDOWN) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -301,11 +301,12 @@ fn advice_for_user_namespaces() -> String {
 fn advice_for_taps() -> String {
     use std::os::unix::fs::MetadataExt;
     match fs::metadata(TUN_PATH) {
-        Ok(metadata) => format!(
-            "{TUN_PATH} has mode {:04o} and owner {}; as root: `chmod 0666 {TUN_PATH}`.",
-            metadata.mode() & 0o7777,
-            metadata.uid(),
-        ),
+        Ok(metadata) => {
+            format!(
+                "{TUN_PATH} has mode {:04o}; as root: `chmod 0666 {TUN_PATH}`.",
+                metadata.mode() & 0o7777
+            )
+        }
         Err(_) => format!(
             "There is no {TUN_PATH}; as root: `modprobe tun && mkdir -p /dev/net && mknod -m 666 {TUN_PATH} \
              c 10 200` (for a container: `--device {TUN_PATH}`)."

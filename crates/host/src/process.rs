@@ -260,6 +260,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "the code under test does the waiting")]
     fn a_child_is_killed_and_reaped() {
         let child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
         let id = ProcessId::of(child.id()).unwrap();

@@ -189,7 +189,14 @@ pub(crate) fn receive_many(
     };
     let received = match check(received) {
         Ok(received) => usize::try_from(received).unwrap_or_default(),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::EAGAIN | libc::EINTR | libc::ENETDOWN)
+            ) =>
+        {
+            0
+        }
         Err(error) => return Err(error),
     };
     for (length, message) in lengths.iter_mut().zip(&messages).take(received) {

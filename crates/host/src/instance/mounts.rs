@@ -65,7 +65,10 @@ impl PrivateFile {
     fn new(path: &'static str, content: &str) -> Self {
         let target = fs::canonicalize(path).unwrap_or_else(|_| {
             let link = fs::read_link(path).unwrap_or_else(|_| path.into());
-            Path::new(path).parent().unwrap_or(Path::new("/")).join(link)
+            Path::new(path)
+                .parent()
+                .unwrap_or_else(|| Path::new("/"))
+                .join(link)
         });
         Self {
             path,

@@ -1,22 +1,35 @@
-//! Tests against the running kernel, in namespaces of their own: nothing of the machine is touched.
+//! Tests against the running kernel, in namespaces of their own: nothing of the machine is touched but
+//! /run/netns, where one test puts a name and takes it away.
 //!
-//! What the machine does not allow is reported as ignored, with the reason in its name. As root and as
-//! an ordinary user (`setpriv --reuid 65534 --regid 65534 --clear-groups …`) different parts run.
+//! What the machine does not allow is reported as ignored, with the reason. Run by root, the whole suite
+//! runs a second time as an ordinary user (`nobody`), in a user namespace as an ordinary card does.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test may end by panicking and says what it measured"
+)]
+
+mod carriers;
+mod helpers;
 mod instances;
+mod links;
 mod support;
 
 use libtest_mimic::{Arguments, Trial};
 use support::Host;
 
 fn main() {
-    // The test program is also the program that instances execute.
+    // The test program is also the program that instances and the probe execute.
     trinic_host::run_hidden_command();
-    if std::env::args().nth(1).as_deref() == Some("test-exec") {
-        instances::exec_main();
-    }
+    helpers::run_helper();
     let arguments = Arguments::from_args();
     let host = Host::look();
-    let trials: Vec<Trial> = instances::trials(&host);
+    let mut trials: Vec<Trial> = Vec::new();
+    trials.extend(carriers::trials(&host));
+    trials.extend(instances::trials(&host));
+    trials.extend(links::trials(&host));
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -3,23 +3,32 @@
 use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
+use trinic_host::probe::{Finding, Probe};
+use trinic_host::userns;
 
 /// What this machine and user allow.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Host {
-    pub(crate) root: bool,
+    pub(crate) probe: Probe,
+    /// Whether the process was started by an ordinary user.
+    pub(crate) ordinary: bool,
 }
 
 impl Host {
+    /// Probes the machine; an ordinary user's process then moves into a user namespace, as a card does.
     pub(crate) fn look() -> Self {
-        Self {
-            root: rustix::process::geteuid().is_root(),
+        let probe = Probe::run().unwrap();
+        let ordinary = !probe.root;
+        if ordinary && probe.user_namespaces.works() {
+            userns::enter().unwrap();
         }
+        Self { probe, ordinary }
     }
 
-    /// A trial that runs when `missing` is `None` and is else reported as ignored, with the reason.
-    pub(crate) fn trial(name: &str, missing: Option<&str>, test: fn()) -> Trial {
-        let trial = Trial::test(name, move || {
+    /// A trial that runs when `need` works and is else reported as ignored, with the reason.
+    pub(crate) fn trial(&self, name: &str, need: &Finding, test: fn()) -> Trial {
+        let who = if self.ordinary { "as_user" } else { "as_root" };
+        let trial = Trial::test(format!("{who}::{name}"), move || {
             std::panic::catch_unwind(test).map_err(|payload| {
                 let text = payload
                     .downcast_ref::<String>()
@@ -28,10 +37,23 @@ impl Host {
                 Failed::from(text.unwrap_or_else(|| "panicked".into()))
             })
         });
-        match missing {
+        match &need.problem {
             Some(reason) => trial.with_ignored_flag(true).with_kind(format!("SKIP: {reason}")),
             None => trial,
         }
+    }
+
+    /// As [`Host::trial`] for tests that only root can run.
+    pub(crate) fn root_trial(&self, name: &str, test: fn()) -> Trial {
+        let problem = self.ordinary.then(|| "needs root".to_owned());
+        self.trial(
+            name,
+            &Finding {
+                problem,
+                advice: None,
+            },
+            test,
+        )
     }
 }
 
