@@ -13,7 +13,7 @@ use trinic_wire::{Protocol, ethernet, icmpv4, icmpv6, ipv4, ipv6, tcp, udp};
 
 /// What a test packet carries.
 #[derive(Debug, Clone)]
-pub enum Payload {
+pub(crate) enum Payload {
     Tcp(u16, u16, u8, Vec<u8>),
     Udp(u16, u16, Vec<u8>),
     Echo(u16, u16, Vec<u8>),
@@ -22,21 +22,21 @@ pub enum Payload {
 
 /// A test packet: addresses of one family.
 #[derive(Debug, Clone)]
-pub struct Packet {
-    pub source: IpAddr,
-    pub destination: IpAddr,
-    pub ttl: u8,
-    pub payload: Payload,
+pub(crate) struct Packet {
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) ttl: u8,
+    pub(crate) payload: Payload,
 }
 
 /// Addresses of one family.
-pub fn addresses(count: usize) -> impl Strategy<Value = Vec<IpAddr>> {
+pub(crate) fn addresses(count: usize) -> impl Strategy<Value = Vec<IpAddr>> {
     let v4 = prop::collection::vec(any::<[u8; 4]>().prop_map(|a| Ipv4Addr::from(a).into()), count);
     let v6 = prop::collection::vec(any::<[u8; 16]>().prop_map(|a| Ipv6Addr::from(a).into()), count);
     prop_oneof![v4, v6]
 }
 
-pub fn payload() -> impl Strategy<Value = Payload> {
+pub(crate) fn payload() -> impl Strategy<Value = Payload> {
     let data = || prop::collection::vec(any::<u8>(), 0..64);
     prop_oneof![
         (any::<u16>(), any::<u16>(), any::<u8>(), data()).prop_map(|(a, b, f, d)| Payload::Tcp(a, b, f, d)),
@@ -46,7 +46,7 @@ pub fn payload() -> impl Strategy<Value = Payload> {
     ]
 }
 
-pub fn packet() -> impl Strategy<Value = Packet> {
+pub(crate) fn packet() -> impl Strategy<Value = Packet> {
     (addresses(2), any::<u8>(), payload()).prop_map(|(addresses, ttl, payload)| Packet {
         source: addresses[0],
         destination: addresses[1],
@@ -56,7 +56,7 @@ pub fn packet() -> impl Strategy<Value = Packet> {
 }
 
 impl Packet {
-    pub fn protocol(&self) -> Protocol {
+    pub(crate) fn protocol(&self) -> Protocol {
         match self.payload {
             Payload::Tcp(..) => Protocol::TCP,
             Payload::Udp(..) => Protocol::UDP,
@@ -67,7 +67,7 @@ impl Packet {
     }
 
     /// The transport header and its data.
-    pub fn transport(&self) -> Vec<u8> {
+    pub(crate) fn transport(&self) -> Vec<u8> {
         let (from, to) = (self.source, self.destination);
         let mut out = vec![0; 256];
         let len = match &self.payload {
@@ -113,7 +113,7 @@ impl Packet {
     }
 
     /// The packet from its IP header on.
-    pub fn ip(&self) -> Vec<u8> {
+    pub(crate) fn ip(&self) -> Vec<u8> {
         ip(
             self.source,
             self.destination,
@@ -124,12 +124,12 @@ impl Packet {
     }
 
     /// The whole frame.
-    pub fn frame(&self) -> Vec<u8> {
+    pub(crate) fn frame(&self) -> Vec<u8> {
         frame(&self.ip())
     }
 }
 
-pub fn ip(from: IpAddr, to: IpAddr, protocol: Protocol, ttl: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn ip(from: IpAddr, to: IpAddr, protocol: Protocol, ttl: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![0; 40];
     let len = match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => ipv4::Repr {
@@ -150,7 +150,7 @@ pub fn ip(from: IpAddr, to: IpAddr, protocol: Protocol, ttl: u8, payload: &[u8])
 }
 
 /// A frame around an IP packet.
-pub fn frame(packet: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(packet: &[u8]) -> Vec<u8> {
     let ethertype = if packet[0] >> 4 == 4 {
         EtherType::IPV4
     } else {
@@ -170,7 +170,7 @@ pub fn frame(packet: &[u8]) -> Vec<u8> {
 }
 
 /// An ICMP error from `from` to the sender of `quoted`.
-pub fn icmp_error(from: IpAddr, quoted: &Packet, quote: &[u8]) -> Vec<u8> {
+pub(crate) fn icmp_error(from: IpAddr, quoted: &Packet, quote: &[u8]) -> Vec<u8> {
     let mut out = vec![0; 512];
     let to = quoted.source;
     let (protocol, len) = match (from, to) {
