@@ -27,8 +27,3 @@ pub fn is_metadata(address: IpAddr) -> bool {
 pub fn is_time(address: IpAddr) -> bool {
     address == TIME_V4 || address == TIME_V6
 }
-
-/// Whether the resolver is there, in every VPC.
-pub fn is_link_local_resolver(address: IpAddr) -> bool {
-    address == RESOLVER_V4 || address == RESOLVER_V6
-}

@@ -72,11 +72,23 @@ impl InterfaceContext<'_> {
     }
 
     /// Whether the resolver answers at this address: a link-local one, a resolver that DHCP announces,
-    /// or the subnet's base + 2, where EC2's answers too.
+    /// or base + 2 of the subnet or of a CIDR of the VPC.
     pub(crate) fn is_resolver(&self, address: IpAddr) -> bool {
-        let base_2 = self.ipv4_router.map(|router| u32::from(router).wrapping_add(1));
-        crate::address::is_link_local_resolver(address)
+        let IpAddr::V4(v4) = address else {
+            return address == crate::address::RESOLVER_V6 || self.dns.contains(&address);
+        };
+        let plus = |base: Ipv4Addr, offset: u32| u32::from(base).wrapping_add(offset) == u32::from(v4);
+        let vpc = || {
+            let of_this = |metadata: &InstanceMetadata| {
+                let interfaces = &mut metadata.interfaces.iter();
+                let own = interfaces.find(|interface| interface.interface_id == self.id)?;
+                Some(own.vpc_ipv4_cidrs.iter().any(|cidr| plus(cidr.network(), 2)))
+            };
+            self.metadata.and_then(of_this).unwrap_or(false)
+        };
+        v4 == crate::address::RESOLVER_V4
             || self.dns.contains(&address)
-            || base_2.is_some_and(|bits| address == Ipv4Addr::from(bits))
+            || self.ipv4_router.is_some_and(|router| plus(router, 1))
+            || vpc()
     }
 }

@@ -18,7 +18,7 @@ use crate::imds::{self, http, token::Tokens};
 use crate::refusal::{Counters, Refusal};
 use crate::stack::{Action, Application, ConnectionId, Limits, Service, Stack};
 use crate::upstream::{ReplyTo, Upstream, UpstreamQuery};
-use crate::{address, dhcp, ntp};
+use crate::{address, dhcp, dhcpv6, ntp};
 
 /// How a responder behaves, and what it may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -405,6 +405,7 @@ impl Call<'_> {
         let ip = destination.ip();
         match destination.port() {
             DHCP_SERVER => self.dhcp(destination, payload),
+            dhcpv6::SERVER_PORT => self.dhcpv6(source, destination, payload),
             dns::PORT if self.context.is_resolver(ip) => {
                 if !self.context.dns_support {
                     self.why.push(Refusal::DnsDisabled);
@@ -450,6 +451,27 @@ impl Call<'_> {
                 let from = SocketAddr::new(reply.from.into(), DHCP_SERVER);
                 let to = SocketAddr::new(reply.to.into(), DHCP_CLIENT);
                 frame::udp(self.context.link(), from, to, &reply.payload)
+            }
+            Err(why) => {
+                self.why.push(why);
+                None
+            }
+        }
+    }
+
+    /// Clients speak to all servers from their link-local address.
+    fn dhcpv6(&mut self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Option<Vec<u8>> {
+        let is_link_local = matches!(source.ip(), IpAddr::V6(from) if from.is_unicast_link_local());
+        if destination.ip() != dhcpv6::ALL_SERVERS || !is_link_local {
+            self.why.push(Refusal::NotForUs);
+            return None;
+        }
+        match dhcpv6::answer(self.context, payload) {
+            Ok(reply) => {
+                let router = trinic_wire::ipv6::link_local(self.context.router_mac);
+                let from = SocketAddr::new(router.into(), dhcpv6::SERVER_PORT);
+                let to = SocketAddr::new(source.ip(), dhcpv6::CLIENT_PORT);
+                frame::udp(self.context.link(), from, to, &reply)
             }
             Err(why) => {
                 self.why.push(why);

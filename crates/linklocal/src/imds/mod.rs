@@ -2,7 +2,8 @@
 //!
 //! [`tree`] makes what is served, [`http`] reads requests and writes replies, [`token`] makes and
 //! checks session tokens, and [`answer`] is the service itself: one request in, one reply out, with
-//! no socket and no clock. The TCP connections that carry both are in [`crate::stack`].
+//! no socket and no clock. The TCP connections that carry both are
+//! the responder's.
 //!
 //! Source: [AWS doc docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html].
 //!

@@ -30,6 +30,8 @@ struct World {
     sockets: SocketSet<'static>,
     /// Frames that the responder sent, the oldest first.
     sent: Vec<Vec<u8>>,
+    /// Decides which frames are lost or doubled, if any.
+    fate: Option<StdRng>,
 }
 
 #[derive(Default)]
@@ -105,6 +107,16 @@ impl World {
             device,
             sockets: SocketSet::new(Vec::new()),
             sent: Vec::new(),
+            fate: None,
+        }
+    }
+
+    /// How often the next frame arrives: of ten, one is lost and one doubled.
+    fn copies(&mut self) -> usize {
+        match self.fate.as_mut().map(|fate| fate.next_u32() % 10) {
+            Some(0) => 0,
+            Some(1) => 2,
+            _ => 1,
         }
     }
 
@@ -136,10 +148,14 @@ impl World {
 
     /// Gives the instance what the responder sent since `first`.
     fn deliver(&mut self, first: usize) {
-        for frame in &self.sent[first..] {
+        for at in first..self.sent.len() {
+            let frame = &self.sent[at];
             assert_eq!(frame[6..12], ROUTER_MAC);
             assert!(frame[..6] == MAC || frame[..6] == [0xff; 6]);
-            self.device.inbound.push_back(frame[14..].to_vec());
+            let packet = frame[14..].to_vec();
+            for _ in 0..self.copies() {
+                self.device.inbound.push_back(packet.clone());
+            }
         }
     }
 
@@ -154,7 +170,9 @@ impl World {
             let Some(packet) = self.device.outbound.pop_front() else {
                 break;
             };
-            self.frame(&ethernet(&packet));
+            for _ in 0..self.copies() {
+                self.frame(&ethernet(&packet));
+            }
         }
     }
 
@@ -335,6 +353,28 @@ fn user_data_larger_than_the_windows_arrives_whole() {
 }
 
 #[test]
+fn a_link_that_loses_and_doubles_frames_only_costs_time() {
+    for seed in 0..100 {
+        let mut world = World::new();
+        world.fate = Some(StdRng::seed_from_u64(seed));
+        let data: String = (b'a'..b'x').map(char::from).cycle().take(16_384).collect();
+        world.metadata.user_data = Some(data.clone().into_bytes());
+        let handle = world.connect(imds(), 40_000);
+        world.pass(Duration::from_secs(10));
+        world.send(
+            handle,
+            b"GET /latest/user-data HTTP/1.1\r\nConnection: close\r\n\r\n",
+        );
+        world.pass(Duration::from_secs(60));
+        let text = String::from_utf8(world.receive(handle)).unwrap();
+        assert!(text.ends_with(&data), "seed {seed}: {} bytes", text.len());
+        world.socket(handle).close();
+        world.pass(Duration::from_secs(60));
+        assert!(world.responder.stacks.is_empty(), "seed {seed}");
+    }
+}
+
+#[test]
 fn the_ipv6_endpoint_answers_when_it_is_enabled() {
     let mut world = World::new();
     let to = SocketAddr::new(address::METADATA_V6.into(), 80);
@@ -465,6 +505,33 @@ fn dhcp_over_frames() {
     assert_eq!(world.refused(Refusal::NotForUs), 1);
 }
 
+#[test]
+fn dhcpv6_over_frames() {
+    let mut world = World::new();
+    let solicit = [
+        1, 1, 2, 3, 0, 1, 0, 3, 9, 9, 9, 0, 3, 0, 12, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0,
+    ];
+    world.frame(&datagram("[fe80::5]:546", "[ff02::1:2]:547", &solicit));
+    let frame = world.sent.pop().unwrap();
+    assert_eq!(frame[..6], MAC);
+    let Ok(Inbound::Udp {
+        source,
+        destination,
+        payload,
+    }) = frame::parse(&frame)
+    else {
+        panic!("no datagram");
+    };
+    assert_eq!(source.to_string(), "[fe80::ff:fe00:1]:547");
+    assert_eq!(destination.to_string(), "[fe80::5]:546");
+    assert_eq!(payload[..4], [2, 1, 2, 3]);
+    assert!(payload.windows(16).any(|window| window == OURS_V6.octets()));
+    world.frame(&datagram("[2001:db8:0:100::5]:546", "[ff02::1:2]:547", &solicit));
+    world.frame(&datagram("[fe80::5]:546", "[fe80::1]:547", &solicit));
+    assert_eq!(world.refused(Refusal::NotForUs), 2);
+    assert!(world.sent.is_empty());
+}
+
 const QUERY_OUTSIDE: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07example\x03com\0\0\x01\0\x01";
 const QUERY_MANY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x04many\x03ec2\x08internal\0\0\x01\0\x01";
 
@@ -472,6 +539,7 @@ const QUERY_MANY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x04many\x03ec2\x08i
 fn dns_at_all_its_addresses() {
     for (from, to) in [
         ("10.0.0.5:5000", "10.0.0.2:53"),
+        ("10.0.0.5:5000", "10.1.0.2:53"),
         ("10.0.0.5:5000", "169.254.169.253:53"),
         ("[2001:db8:0:100::5]:5000", "[fd00:ec2::253]:53"),
     ] {
