@@ -17,6 +17,10 @@ use crate::state::StateDir;
 
 use super::namespace::{self, Carrier, NamespaceBackend};
 use super::record::Records;
+use super::userspace::UserSpaceBackend;
+
+/// Set to `user-space`, it keeps the card from using what the host allows.
+pub const BACKEND_VARIABLE: &str = "TRINIC_BACKEND";
 
 /// Chooses the best backend that the host allows, and enters a user namespace where that takes one. Must be
 /// called before the process has threads. The reason says what is missing, where something is.
@@ -25,11 +29,14 @@ use super::record::Records;
 ///
 /// When the host cannot even be probed.
 pub fn choose(state: &StateDir, records: &Records) -> anyhow::Result<(Box<dyn Backend>, Option<String>)> {
+    if std::env::var_os(BACKEND_VARIABLE).is_some_and(|value| value == "user-space") {
+        return user_space(Some(format!("{BACKEND_VARIABLE} asks for it")));
+    }
     let probe = Probe::run().context("Cannot find out what this host allows")?;
     let complaints = probe.complaints();
     let reason = (!complaints.is_empty()).then(|| complaints.join("\n"));
     let Some(carrier) = probe.carrier() else {
-        anyhow::bail!("This host allows no instances:\n{}", reason.unwrap_or_default());
+        return user_space(reason);
     };
     if !probe.root {
         enter_user_namespace(records)?;
@@ -39,6 +46,11 @@ pub fn choose(state: &StateDir, records: &Records) -> anyhow::Result<(Box<dyn Ba
         probe::Carrier::PacketSocket => Carrier::Cable(Arc::new(NetNs::create()?)),
     };
     let backend = NamespaceBackend::new(&state.card_dir(), carrier, probe.root);
+    Ok((Box::new(backend), reason))
+}
+
+fn user_space(reason: Option<String>) -> anyhow::Result<(Box<dyn Backend>, Option<String>)> {
+    let backend = UserSpaceBackend::start().context("Cannot start the user-space instances")?;
     Ok((Box::new(backend), reason))
 }
 

@@ -31,6 +31,7 @@ pub mod reconciler;
 pub mod record;
 pub mod services;
 pub mod session;
+pub mod userspace;
 pub mod watch;
 pub mod worker;
 pub mod zones;

@@ -64,6 +64,7 @@ pub(crate) struct Card {
     pub(crate) process: Child,
     pub(crate) state: tempfile::TempDir,
     pub(crate) backend: Backend,
+    wanted: Option<&'static str>,
     stream: UnixStream,
     /// What control would keep.
     pub(crate) tables: Tables,
@@ -79,16 +80,22 @@ pub(crate) struct Card {
 impl Card {
     /// Starts a card on a new state directory.
     pub(crate) fn start() -> Result<Self, String> {
+        Self::start_on(None)
+    }
+
+    /// As [`Self::start`], on a backend that is named.
+    pub(crate) fn start_on(wanted: Option<&'static str>) -> Result<Self, String> {
         let state = tempfile::Builder::new()
             .prefix("tc")
             .tempdir_in("/tmp")
             .map_err(|e| e.to_string())?;
-        let process = spawn(state.path());
+        let process = spawn(state.path(), wanted);
         let (stream, backend) = connect(state.path())?;
         Ok(Self {
             process,
             state,
             backend,
+            wanted,
             stream,
             tables: Tables::default(),
             specs: BTreeMap::new(),
@@ -104,7 +111,7 @@ impl Card {
     pub(crate) fn kill_and_restart(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        self.process = spawn(self.state.path());
+        self.process = spawn(self.state.path(), self.wanted);
     }
 
     /// Connects again, as a new control does, and says everything again.
@@ -270,13 +277,17 @@ impl Drop for Card {
     }
 }
 
-fn spawn(state: &Path) -> Child {
+fn spawn(state: &Path, backend: Option<&str>) -> Child {
     let log = std::fs::File::options()
         .create(true)
         .append(true)
         .open(state.join("test.log"))
         .unwrap();
-    Command::new(env!("CARGO_BIN_EXE_trinic"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trinic"));
+    if let Some(backend) = backend {
+        command.env("TRINIC_BACKEND", backend);
+    }
+    command
         .arg("--state")
         .arg(state)
         .arg("card")
@@ -497,7 +508,15 @@ fn interface_metadata(function: &InterfaceSpec) -> InterfaceMetadata {
 
 /// A card with the network and one instance per entry, all running; their process ids.
 pub(crate) fn card_with(instances: &[(&str, &[u8])], inbound: &[RuleProtocol]) -> (Card, Vec<u32>) {
-    let mut card = Card::start().unwrap();
+    fill(Card::start().unwrap(), instances, inbound)
+}
+
+/// Gives a card the network and these instances.
+pub(crate) fn fill(
+    mut card: Card,
+    instances: &[(&str, &[u8])],
+    inbound: &[RuleProtocol],
+) -> (Card, Vec<u32>) {
     let mut entries = network();
     entries.push(group(inbound));
     for (id, interfaces) in instances {

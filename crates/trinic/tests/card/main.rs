@@ -3,20 +3,33 @@
 //!
 //! What the machine does not allow is reported as ignored, with the reason in its kind.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and says what it measured"
+)]
+
 mod adoption;
 mod harness;
 mod instances;
 mod traffic;
+mod userspace;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     let arguments = Arguments::from_args();
     let missing = harness::missing();
-    let trials: Vec<Trial> = [instances::trials(), traffic::trials(), adoption::trials()]
+    let mut trials: Vec<Trial> = [instances::trials(), traffic::trials(), adoption::trials()]
         .into_iter()
         .flatten()
         .map(|(name, test)| harness::trial(name, missing.as_deref(), test))
         .collect();
+    trials.extend(
+        userspace::trials()
+            .into_iter()
+            .map(|(name, test)| harness::trial(name, None, test)),
+    );
     libtest_mimic::run(&arguments, trials).exit();
 }
