@@ -2,9 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use trinic_wire::checksum::{never_zero, update, update_bytes, update_partial_bytes};
-use trinic_wire::packet::{Inner, Ip, Network, Parsed, Transport};
-use trinic_wire::{Protocol, icmpv4, icmpv6, ipv4, ipv6, tcp, udp};
+use trinic_wire::checksum::update;
+use trinic_wire::packet::{Network, Parsed};
+use trinic_wire::rewrite::{self, Side, TransportChecksum};
+use trinic_wire::{Error, icmpv4, icmpv6, ipv4, ipv6};
 
 use crate::packet::Offload;
 use crate::tables::Mac;
@@ -21,158 +22,68 @@ pub(crate) struct Edits {
     pub(crate) decrement_ttl: bool,
 }
 
-/// Edits a frame in place. `parsed` is the frame's own, from before any edit.
+/// Edits a frame in place, and `parsed` with it.
+///
+/// The window has every header that was parsed, so that no edit can lie beyond it.
 #[inline]
-pub(crate) fn apply(window: &mut [u8], parsed: &Parsed, offload: Offload, edits: &Edits) {
-    if let Some(macs) = window.first_chunk_mut::<12>() {
-        macs[..6].copy_from_slice(&edits.destination_mac);
-        macs[6..].copy_from_slice(&edits.source_mac);
-    }
-    let Network::Ip(ip) = &parsed.network else {
-        return;
-    };
-    let at = parsed.network_offset;
+pub(crate) fn apply(
+    window: &mut [u8],
+    parsed: &mut Parsed,
+    offload: Offload,
+    edits: &Edits,
+) -> Result<(), Error> {
+    rewrite::macs(window, parsed, edits.destination_mac, edits.source_mac)?;
     if edits.decrement_ttl {
-        decrement_ttl(window, at, ip.is_ipv6());
+        rewrite::decrement_ttl(window, parsed)?;
     }
     if let Some(new) = edits.source {
-        translate(window, at, ip, offload, Side::Source, new);
+        translate(window, parsed, offload, Side::Source, new)?;
     }
     if let Some(new) = edits.destination {
-        translate(window, at, ip, offload, Side::Destination, new);
+        translate(window, parsed, offload, Side::Destination, new)?;
     }
+    Ok(())
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Source,
-    Destination,
-}
-
-impl Side {
-    const fn offset(self) -> usize {
-        match self {
-            Self::Source => ipv4::SOURCE_OFFSET,
-            Self::Destination => ipv4::DESTINATION_OFFSET,
-        }
-    }
-
-    /// The packet that an ICMP error quotes travelled the other way.
-    const fn quoted(self) -> Self {
-        match self {
-            Self::Source => Self::Destination,
-            Self::Destination => Self::Source,
-        }
-    }
-}
-
-fn decrement_ttl(window: &mut [u8], at: usize, ipv6: bool) {
-    if ipv6 {
-        if let Some(limit) = window.get_mut(at + ipv6::HOP_LIMIT_OFFSET) {
-            *limit = limit.saturating_sub(1);
-        }
-        return;
-    }
-    // TTL and protocol are one word of the header's checksum.
-    let Some(old) = read(window, at + ipv4::TTL_OFFSET) else {
-        return;
+/// Replaces an address of the packet. The packet that an ICMP error quotes travelled the other way: it has
+/// the address on its other side, if the error is about that address at all.
+fn translate(
+    window: &mut [u8],
+    parsed: &mut Parsed,
+    offload: Offload,
+    side: Side,
+    new: Ipv4Addr,
+) -> Result<(), Error> {
+    let Network::Ip(ip) = &parsed.network else {
+        return Ok(());
     };
-    let new = old.wrapping_sub(0x100);
-    write(window, at + ipv4::TTL_OFFSET, new);
-    change(window, at + ipv4::CHECKSUM_OFFSET, |sum| update(sum, old, new));
-}
-
-/// Replaces one IPv4 address, in the header, in the transport checksum and in the packet that an ICMP error
-/// quotes.
-fn translate(window: &mut [u8], at: usize, ip: &Ip, offload: Offload, side: Side, new: Ipv4Addr) {
-    let new = new.octets();
-    let Some(old) = replace_address(window, at, side, new) else {
-        return;
+    let inner = ip.icmp().and_then(|icmp| icmp.inner);
+    let (old, quoted, quoted_side) = match side {
+        Side::Source => (
+            ip.tuple.source,
+            inner.map(|i| i.tuple.destination),
+            Side::Destination,
+        ),
+        Side::Destination => (ip.tuple.destination, inner.map(|i| i.tuple.source), Side::Source),
     };
-    match ip.transport {
-        Transport::Tcp { .. } => {
-            let field = ip.transport_offset + tcp::CHECKSUM_OFFSET;
-            transport_checksum(window, field, offload, &old, &new);
-        }
-        Transport::Udp => {
-            let field = ip.transport_offset + udp::CHECKSUM_OFFSET;
-            // Zero means "no checksum" unless the checksum is still to be made.
-            if offload.checksum_partial || read(window, field) != Some(0) {
-                transport_checksum(window, field, offload, &old, &new);
-                if !offload.checksum_partial {
-                    change(window, field, never_zero);
-                }
-            }
-        }
-        // ICMP over IPv4 has no pseudo header, so that only the quoted packet counts.
-        Transport::Icmp(icmp) => {
-            if let Some(inner) = icmp.inner {
-                translate_quoted(window, ip.transport_offset, &inner, side.quoted(), old, new);
-            }
-        }
-        Transport::Other | Transport::Absent => {}
-    }
-}
-
-/// Replaces an address of a header and corrects the header's checksum. Returns the old address.
-fn replace_address(window: &mut [u8], at: usize, side: Side, new: [u8; 4]) -> Option<[u8; 4]> {
-    let field = window.get_mut(at + side.offset()..)?.first_chunk_mut::<4>()?;
-    let old = std::mem::replace(field, new);
-    change(window, at + ipv4::CHECKSUM_OFFSET, |sum| {
-        update_bytes(sum, &old, &new)
-    });
-    Some(old)
-}
-
-/// Corrects a transport checksum for a changed pseudo header. With an offloaded checksum the field holds the
-/// pseudo header's sum itself, not inverted.
-fn transport_checksum(window: &mut [u8], field: usize, offload: Offload, old: &[u8; 4], new: &[u8; 4]) {
-    change(window, field, |sum| {
-        if offload.checksum_partial {
-            update_partial_bytes(sum, old, new)
-        } else {
-            update_bytes(sum, old, new)
-        }
-    });
-}
-
-/// Translates the packet that an ICMP error quotes, if it is about the translated address at all.
-///
-/// The quoted header's address and checksum change by amounts that cancel out in the ICMP checksum. The
-/// quoted transport checksum (for UDP it lies in the eight bytes that are always quoted) is corrected too,
-/// and that change does count.
-fn translate_quoted(window: &mut [u8], icmp: usize, inner: &Inner, side: Side, old: [u8; 4], new: [u8; 4]) {
-    let at = inner.network_offset;
-    let quoted = window
-        .get(at + side.offset()..)
-        .and_then(|bytes| bytes.first_chunk::<4>());
-    if quoted != Some(&old) {
-        return;
-    }
-    replace_address(window, at, side, new);
-    let field = match inner.tuple.protocol {
-        Protocol::TCP => inner.transport_offset + tcp::CHECKSUM_OFFSET,
-        Protocol::UDP => inner.transport_offset + udp::CHECKSUM_OFFSET,
-        _ => return,
+    // ICMP over IPv4 has no pseudo header, so that its checksum is never left to the device.
+    let checksum = if offload.checksum_partial {
+        TransportChecksum::Partial
+    } else {
+        TransportChecksum::Complete
     };
-    if !inner.has_ports {
-        return;
+    rewrite::address(window, parsed, side, new.into(), checksum)?;
+    if quoted == Some(old) {
+        let complete = TransportChecksum::Complete;
+        rewrite::inner_address(window, parsed, quoted_side, new.into(), complete)?;
     }
-    let Some(before) = read(window, field) else {
-        return;
-    };
-    if inner.tuple.protocol == Protocol::UDP && before == 0 {
-        return;
-    }
-    let after = update_bytes(before, &old, &new);
-    write(window, field, after);
-    change(window, icmp + CHECKSUM_OFFSET, |sum| update(sum, before, after));
+    Ok(())
 }
 
 /// Offset of the checksum in an ICMP message of either family.
 const CHECKSUM_OFFSET: usize = icmpv6::CHECKSUM_OFFSET;
 
-/// Turns an echo request into its reply, in place: MACs and addresses swapped, type changed, a fresh TTL.
+/// Turns an echo request into its reply, in place: MACs and addresses swapped, type changed.
 pub(crate) fn echo(window: &mut [u8], parsed: &Parsed, router: Mac) {
     let Network::Ip(ip) = &parsed.network else {
         return;
@@ -183,12 +94,10 @@ pub(crate) fn echo(window: &mut [u8], parsed: &Parsed, router: Mac) {
         macs[6..].copy_from_slice(&router);
     }
     let at = parsed.network_offset;
-    let (source, size, reply, from, to) = if ip.is_ipv6() {
-        let kinds = (icmpv6::ECHO_REQUEST, icmpv6::ECHO_REPLY);
-        (ipv6::SOURCE_OFFSET, 16, icmpv6::ECHO_REPLY, kinds.0, kinds.1)
+    let (source, size, request, reply) = if ip.is_ipv6() {
+        (ipv6::SOURCE_OFFSET, 16, icmpv6::ECHO_REQUEST, icmpv6::ECHO_REPLY)
     } else {
-        let kinds = (icmpv4::ECHO_REQUEST, icmpv4::ECHO_REPLY);
-        (ipv4::SOURCE_OFFSET, 4, icmpv4::ECHO_REPLY, kinds.0, kinds.1)
+        (ipv4::SOURCE_OFFSET, 4, icmpv4::ECHO_REQUEST, icmpv4::ECHO_REPLY)
     };
     // Source and destination are neighbors in both headers; swapping them changes no checksum.
     if let Some(both) = window.get_mut(at + source..at + source + 2 * size) {
@@ -199,7 +108,7 @@ pub(crate) fn echo(window: &mut [u8], parsed: &Parsed, router: Mac) {
         *kind = reply;
     }
     change(window, ip.transport_offset + CHECKSUM_OFFSET, |sum| {
-        update(sum, u16::from(from) << 8, u16::from(to) << 8)
+        update(sum, u16::from(request) << 8, u16::from(reply) << 8)
     });
 }
 

@@ -44,4 +44,4 @@ pub use walk::{INTERNET_MTU, VPC_MTU};
 pub const ROUTER_MAC: tables::Mac = [0x0a, 0xff, 0xff, 0xff, 0xff, 0x01];
 
 /// The MAC of the internet's end until its first frame tells its own.
-pub const INTERNET_MAC: tables::Mac = [0x0a, 0xff, 0xff, 0xff, 0xff, 0x02];
+pub const INTERNET_MAC: tables::Mac = [0xfe, 0x00, 0xcb, 0x00, 0x71, 0x01];

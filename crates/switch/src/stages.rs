@@ -87,6 +87,7 @@ pub const HAIRPIN: &[Stage] = &[
 /// What a packet from the internet passes.
 pub const FROM_INTERNET: &[Stage] = &[
     Stage::Neighbor,
+    Stage::Multicast,
     Stage::GatewayIn,
     Stage::DestinationCheck,
     Stage::SecurityGroupIn,

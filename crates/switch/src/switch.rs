@@ -9,7 +9,7 @@ use trinic_wire::time::Instant;
 use crate::cache::{Cached, CachedGate, Destination};
 use crate::conntrack::{Handle, Signal};
 use crate::counters::{Counters, CountersSnapshot};
-use crate::edit;
+use crate::edit::{self, Edits};
 use crate::flow::FlowKey;
 use crate::packet::{Offload, Output, Packet, PortId, Verdict};
 use crate::policy::{Changed, Policy, base_plus6};
@@ -294,15 +294,15 @@ impl Switch {
         if let Some(counters) = self.counters_of(origin.into()) {
             counters.outbound(packet.total_len);
         }
-        let Ok(parsed) = Parsed::parse(packet.window, packet.total_len) else {
+        let Ok(mut parsed) = Parsed::parse(packet.window, packet.total_len) else {
             return self.dropped(origin.into(), DropReason::Malformed);
         };
         if origin == Origin::Internet {
             self.learn(&parsed);
         }
-        match self.fast(now, origin, &parsed, packet) {
+        match self.fast(now, origin, &mut parsed, packet) {
             Some(verdict) => verdict,
-            None => self.slow(now, from, origin, &parsed, packet, out),
+            None => self.slow(now, from, origin, &mut parsed, packet, out),
         }
     }
 
@@ -365,12 +365,24 @@ impl Switch {
         }
     }
 
-    fn forwarded(&mut self, to: Destination, total_len: usize) -> Verdict {
+    /// Edits the frame and counts it at its receiver.
+    #[inline]
+    fn forward(
+        &mut self,
+        origin: Origin,
+        to: Destination,
+        parsed: &mut Parsed,
+        packet: &mut Packet<'_>,
+        edits: &Edits,
+    ) -> Verdict {
         let Some(port) = self.port_at(to) else {
             return self.dropped(to, DropReason::DestinationUnattached);
         };
+        if edit::apply(packet.window, parsed, packet.offload, edits).is_err() {
+            return self.dropped(origin.into(), DropReason::Malformed);
+        }
         if let Some(counters) = self.counters_of(to) {
-            counters.inbound(total_len);
+            counters.inbound(packet.total_len);
         }
         Verdict::Forward { to: port }
     }
@@ -381,7 +393,7 @@ impl Switch {
         &mut self,
         now: Instant,
         origin: Origin,
-        parsed: &Parsed,
+        parsed: &mut Parsed,
         packet: &mut Packet<'_>,
     ) -> Option<Verdict> {
         let ip = parsed.ip()?;
@@ -423,8 +435,7 @@ impl Switch {
                 state.tracker.touch(now, handle, direction, signal, &timeouts);
             }
         }
-        edit::apply(packet.window, parsed, packet.offload, &cached.edits);
-        Some(self.forwarded(cached.to, packet.total_len))
+        Some(self.forward(origin, cached.to, parsed, packet, &cached.edits))
     }
 
     /// The second tier: the walk, and what it decided.
@@ -433,7 +444,7 @@ impl Switch {
         now: Instant,
         from: PortId,
         origin: Origin,
-        parsed: &Parsed,
+        parsed: &mut Parsed,
         packet: &mut Packet<'_>,
         out: &mut Output,
     ) -> Verdict {
@@ -450,8 +461,7 @@ impl Switch {
         match decision.outcome {
             Outcome::Forward { to, edits } => {
                 self.remember(now, origin, parsed, &decision, gates);
-                edit::apply(packet.window, parsed, packet.offload, &edits);
-                self.forwarded(to, packet.total_len)
+                self.forward(origin, to, parsed, packet, &edits)
             }
             Outcome::Echo => {
                 edit::echo(packet.window, parsed, ROUTER_MAC);
