@@ -238,19 +238,19 @@ impl Switch {
         total_len: usize,
         offload: Offload,
     ) -> Trace {
-        let dropped = |reason| Trace {
+        let dropped = |stage, reason| Trace {
             steps: vec![Step {
-                stage: Stage::Parse,
-                interface: None,
+                stage,
+                interface: self.interface_at(from).cloned(),
                 event: crate::trace::Event::Dropped(reason),
             }],
             outcome: TraceOutcome::Dropped(reason),
         };
         let Some(origin) = self.origin(from) else {
-            return dropped(DropReason::UnknownPort);
+            return dropped(Stage::Port, DropReason::UnknownPort);
         };
         let Ok(parsed) = Parsed::parse(window, total_len) else {
-            return dropped(DropReason::Malformed);
+            return dropped(Stage::Parse, DropReason::Malformed);
         };
         let frame = Frame {
             window,

@@ -43,14 +43,25 @@ impl fmt::Display for Direction {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Miss {
-    /// Protocol and address match, the port (or ICMP type) does not.
+    /// Protocol and address match, the port does not.
     Ports {
-        /// The packet's destination port or ICMP type.
+        /// The packet's destination port.
         got: u16,
-        /// The rule's first port or ICMP type.
+        /// The rule's first port.
         from: i32,
-        /// The rule's last port or ICMP code.
+        /// The rule's last port.
         to: i32,
+    },
+    /// Protocol and address match, the ICMP type or code does not.
+    Icmp {
+        /// The packet's type.
+        kind: u16,
+        /// The packet's code.
+        code: u16,
+        /// The rule's type; -1 = any.
+        wanted_kind: i32,
+        /// The rule's code; -1 = any.
+        wanted_code: i32,
     },
     /// Protocol and port match, the address does not.
     Peer {
@@ -76,6 +87,19 @@ impl fmt::Display for Miss {
             }
             Self::Ports { got, from, to } => {
                 write!(f, "it is for ports {from}-{to}, the packet for {got}")
+            }
+            Self::Icmp {
+                kind,
+                code,
+                wanted_kind,
+                wanted_code,
+            } => {
+                write!(f, "it is for type {wanted_kind} ")?;
+                match wanted_code {
+                    -1 => f.write_str("and any code")?,
+                    code => write!(f, "code {code}")?,
+                }
+                write!(f, ", the packet has type {kind} code {code}")
             }
             Self::Peer { got, wanted } => write!(f, "it is for {wanted}, which {got} is not in"),
             Self::Protocol { got, wanted } => {

@@ -121,6 +121,7 @@ pub(crate) struct Walk<'a, S> {
     frame: Frame<'a>,
     /// The packet as it is at this stage: a fragment has its ports, addresses are translated.
     ip: Option<Ip>,
+    origin: Origin,
     sender: Option<Party<'a>>,
     receiver: Option<Party<'a>>,
     stage: Stage,
@@ -150,6 +151,7 @@ pub(crate) fn walk<S: Sink>(
         now,
         frame,
         ip,
+        origin,
         sender: None,
         receiver: None,
         stage: Stage::Port,
@@ -166,7 +168,7 @@ pub(crate) fn walk<S: Sink>(
         gates: [Gate::Absent; 2],
         sink,
     };
-    let outcome = match walk.run(origin) {
+    let outcome = match walk.run() {
         ControlFlow::Break(outcome) => outcome,
         // Every path ends with `Deliver`, which breaks.
         ControlFlow::Continue(()) => Outcome::Drop {
@@ -187,16 +189,12 @@ pub(crate) fn walk<S: Sink>(
 }
 
 impl<'a, S: Sink> Walk<'a, S> {
-    fn run(&mut self, origin: Origin) -> Flow {
-        match origin {
+    fn run(&mut self) -> Flow {
+        match self.origin {
             Origin::Interface(index) => {
                 self.sender = self.party(index);
                 if self.sender.is_none() {
-                    return ControlFlow::Break(Outcome::Drop {
-                        reason: DropReason::Unattached,
-                        at: Destination::Interface(index),
-                        report: None,
-                    });
+                    return self.drop(DropReason::Unattached);
                 }
                 self.pass(Stage::Parse)?;
                 self.pass(Stage::Fragment)?;
@@ -255,10 +253,9 @@ impl<'a, S: Sink> Walk<'a, S> {
             self.stage,
             Stage::DestinationCheck | Stage::SecurityGroupIn | Stage::Deliver
         );
-        match (self.sender, self.receiver) {
-            (_, Some(receiver)) if inbound => Destination::Interface(receiver.index),
-            (Some(sender), _) => Destination::Interface(sender.index),
-            _ => Destination::Internet,
+        match self.receiver {
+            Some(receiver) if inbound => Destination::Interface(receiver.index),
+            _ => self.origin.into(),
         }
     }
 

@@ -321,6 +321,15 @@ impl Policy {
     fn miss(&self, rule: &CompiledRule, vpc: VpcIndex, query: &RuleQuery) -> Option<(u8, Miss)> {
         let peer = self.matches_peer(rule, vpc, query.peer);
         match (rule.matches_protocol(query), rule.matches_ports(query), peer) {
+            (true, false, true) if query.is_icmp() => Some((
+                0,
+                Miss::Icmp {
+                    kind: query.port,
+                    code: query.other,
+                    wanted_kind: rule.from,
+                    wanted_code: rule.to,
+                },
+            )),
             (true, false, true) => Some((
                 0,
                 Miss::Ports {

@@ -96,10 +96,22 @@ fn inbound_rules(choice: usize) -> Vec<Rule> {
     match choice {
         0 => Vec::new(),
         1 => everything("sgr-in"),
-        2 => vec![rule("sgr-80", TCP, (80, 80), "0.0.0.0/0"), rule("sgr-806", TCP, (80, 80), "::/0")],
-        3 => vec![rule("sgr-80n", TCP, (80, 80), "10.0.0.0/8"), rule("sgr-ping", ICMP, (8, -1), "0.0.0.0/0")],
-        4 => vec![rule("sgr-web", ANY, (-1, -1), "sg-web"), rule("sgr-53", UDP, (53, 53), "0.0.0.0/0")],
-        _ => vec![rule("sgr-hi", TCP, (1000, 2000), "0.0.0.0/0"), rule("sgr-u", UDP, (0, 65535), "0.0.0.0/0")],
+        2 => vec![
+            rule("sgr-80", TCP, (80, 80), "0.0.0.0/0"),
+            rule("sgr-806", TCP, (80, 80), "::/0"),
+        ],
+        3 => vec![
+            rule("sgr-80n", TCP, (80, 80), "10.0.0.0/8"),
+            rule("sgr-ping", ICMP, (8, -1), "0.0.0.0/0"),
+        ],
+        4 => vec![
+            rule("sgr-web", ANY, (-1, -1), "sg-web"),
+            rule("sgr-53", UDP, (53, 53), "0.0.0.0/0"),
+        ],
+        _ => vec![
+            rule("sgr-hi", TCP, (1000, 2000), "0.0.0.0/0"),
+            rule("sgr-u", UDP, (0, 65535), "0.0.0.0/0"),
+        ],
     }
 }
 
@@ -200,7 +212,11 @@ fn edit(tables: &mut Tables, op: &Op) {
             let vpc = if id == "sg-x" { "vpc-2" } else { "vpc-1" };
             group(id, vpc, inbound_rules(*inbound), inbound_rules(*outbound))
         }
-        Op::Routes(0) => route_table("rtb-2", "vpc-1", vec![route("0.0.0.0/0", Target::Interface("eni-r".into()))]),
+        Op::Routes(0) => route_table(
+            "rtb-2",
+            "vpc-1",
+            vec![route("0.0.0.0/0", Target::Interface("eni-r".into()))],
+        ),
         Op::Routes(1) => route_table("rtb-2", "vpc-1", Vec::new()),
         Op::Routes(2) => route_table("rtb-1", "vpc-1", Vec::new()),
         Op::Routes(_) => route_table("rtb-1", "vpc-1", vec![igw()]),
@@ -245,9 +261,13 @@ fn build(op: &Op) -> Option<(PortId, Pkt, Offload)> {
         (5, false) => "203.0.113.1",
         (5, true) => "2001:db8:ffff::1",
         (n, false) => ["10.0.1.10", "10.0.1.20", "10.0.2.30", "10.0.1.40", "10.0.1.20"][*n],
-        (n, true) => {
-            ["2001:db8:0:1::10", "2001:db8:0:1::20", "2001:db8:0:2::30", "2001:db8:0:1::40", "fe80::1"][*n]
-        }
+        (n, true) => [
+            "2001:db8:0:1::10",
+            "2001:db8:0:1::20",
+            "2001:db8:0:2::30",
+            "2001:db8:0:1::40",
+            "fe80::1",
+        ][*n],
     };
     let source = match ADDRESSES.get(*source) {
         Some(address) if ip(address).is_ipv6() == to.is_ipv6() => ip(address),
@@ -268,7 +288,11 @@ fn build(op: &Op) -> Option<(PortId, Pkt, Offload)> {
         checksum_partial: *gso && matches!(packet.l4, L4::Tcp { .. } | L4::Udp { .. }),
         gso_size: if *gso && *size == 9000 { 1400 } else { 0 },
     };
-    let port = if *from == 5 { INTERNET } else { PortId(number.into()) };
+    let port = if *from == 5 {
+        INTERNET
+    } else {
+        PortId(number.into())
+    };
     Some((port, packet, offload))
 }
 
@@ -314,7 +338,10 @@ impl Pair {
 
     fn send(&mut self, port: PortId, packet: &Pkt, offload: Offload) {
         let frame = packet.frame();
-        let trace = self.cached.switch.trace(self.cached.now, port, &frame, frame.len(), offload);
+        let trace = self
+            .cached
+            .switch
+            .trace(self.cached.now, port, &frame, frame.len(), offload);
         let a = self.cached.send_frame(port, &frame, offload);
         let b = self.plain.send_frame(port, &frame, offload);
         assert_eq!(a.verdict, b.verdict, "{packet:?}");
@@ -367,7 +394,11 @@ impl Pair {
                 }
             }
         }
-        assert_eq!(self.cached.all_drops(), self.plain.all_drops(), "counters after {op:?}");
+        assert_eq!(
+            self.cached.all_drops(),
+            self.plain.all_drops(),
+            "counters after {op:?}"
+        );
     }
 }
 
@@ -419,7 +450,10 @@ fn the_property_sees_forwarded_packets() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
-    let ops = prop::collection::vec(op(), 2_000).new_tree(&mut runner).unwrap().current();
+    let ops = prop::collection::vec(op(), 2_000)
+        .new_tree(&mut runner)
+        .unwrap()
+        .current();
     let mut pair = Pair::new(4_096, 65_536);
     for op in &ops {
         pair.step(op);
