@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-use crate::error::{Result, Step};
+use crate::error::{Error, Result, Step};
 use crate::link::{LinkChange, MacAddress, Netlink, VethEnd};
 use crate::netns::NetNs;
 use crate::port::{self, Batch, Port, Written};
@@ -45,7 +45,7 @@ impl PacketPort {
     /// Lays a cable from `instance` to `card`, or takes over the one that is there, and opens the port.
     pub fn open(instance: &NetNs, card: &NetNs, options: &PacketOptions) -> Result<Self> {
         let mut netlink = Netlink::open_in(instance)?;
-        if netlink.link_by_name(&options.name).is_err() {
+        if !is_laid(&mut netlink, card, options)? {
             let near = VethEnd {
                 name: &options.name,
                 netns: None,
@@ -102,6 +102,28 @@ impl PacketPort {
         let mut netlink = Netlink::open_in(card)?;
         let index = netlink.link_by_name(&self.card_name)?.index;
         netlink.delete_link(index)
+    }
+}
+
+/// Whether the cable is there with both ends. One whose far end is elsewhere is taken away: it led to the
+/// namespace of a card that was killed, which the kernel removes a moment later than its processes.
+fn is_laid(netlink: &mut Netlink, card: &NetNs, options: &PacketOptions) -> Result<bool> {
+    let Ok(near) = netlink.link_by_name(&options.name) else {
+        return Ok(false);
+    };
+    if near.kind.as_deref() != Some("veth") {
+        return Err(Error::Invalid(format!(
+            "{} is there and is no cable of the card's",
+            options.name
+        )));
+    }
+    if Netlink::open_in(card)?.link_by_name(&options.card_name).is_ok() {
+        return Ok(true);
+    }
+    match netlink.delete_link(near.index) {
+        // The kernel was faster.
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+        result => result.map(|()| false),
     }
 }
 

@@ -144,7 +144,8 @@ impl AsFd for Process {
     }
 }
 
-/// Writes a pid file so that a crash at any moment leaves the old one or the new one, never half.
+/// Writes a pid file so that a kill at any moment leaves the old one or the new one, never half. It need
+/// not survive the machine, as the process does not either.
 pub fn write_pid_file(path: &Path, id: ProcessId) -> Result<()> {
     let what = || format!("write {}", path.display());
     let text = serde_json::to_string(&id)
@@ -153,7 +154,6 @@ pub fn write_pid_file(path: &Path, id: ProcessId) -> Result<()> {
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
     let mut file = fs::File::create(&temporary).step(what)?;
     file.write_all(text.as_bytes()).step(what)?;
-    file.sync_data().step(what)?;
     fs::rename(&temporary, path).step(what)
 }
 

@@ -371,8 +371,9 @@ pub(crate) fn fork_single_threaded(child: impl FnOnce() -> i32) -> io::Result<u3
 
 /// Takes over a descriptor by number that the process was started with.
 pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: F_GETFD takes no pointer.
-    check(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
+    // Nothing that this process starts may inherit it in turn. This also checks that it is open.
+    // SAFETY: F_SETFD takes no pointer.
+    check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
     // SAFETY: the descriptor is open (checked above) and by contract with the parent nobody else in this
     // process owns it: it is taken once, at the start of main.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })

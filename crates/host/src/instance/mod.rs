@@ -51,6 +51,9 @@ pub struct InstanceOptions {
     pub console_limit_bytes: u64,
     /// How users inside map to users outside.
     pub users: UserMap,
+    /// Directories of the host that appear empty inside: above all the card's own, whose sockets root
+    /// inside could else connect to. Read-only mounts do not forbid that.
+    pub hide: Vec<PathBuf>,
 }
 
 impl InstanceOptions {
@@ -68,6 +71,7 @@ impl InstanceOptions {
             console_path: console_path.into(),
             console_limit_bytes: CONSOLE_LIMIT_BYTES,
             users: UserMap::for_caller(),
+            hide: Vec::new(),
         }
     }
 }

@@ -34,6 +34,9 @@ pub(super) fn arrange(options: &InstanceOptions) -> Result<Vec<String>> {
     ];
     make_read_only(&mut remarks)?;
 
+    for path in options.hide.iter().filter(|path| path.is_dir()) {
+        cover(path)?;
+    }
     temporary("/tmp", "mode=1777,size=50%")?;
     temporary("/run", "mode=755,size=20%")?;
     if Path::new("/var/tmp").is_dir() && !is_symlink("/var/tmp") {
@@ -163,6 +166,13 @@ fn protect_proc() -> Result<()> {
         rustix::mount::mount_remount(path, flags, c"").step(what)?;
     }
     Ok(())
+}
+
+/// Puts an empty, read-only directory over a directory of the host.
+fn cover(path: &Path) -> Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    rustix::mount::mount("tmpfs", path, "tmpfs", flags, c"mode=555,size=4k")
+        .step(|| format!("hide {}", path.display()))
 }
 
 /// Mounts an empty file system in memory.

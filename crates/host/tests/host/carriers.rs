@@ -44,6 +44,11 @@ pub(crate) fn trials(host: &Host) -> Vec<Trial> {
         host.trial("tap_twelve_byte_header", tap, tap_twelve_byte_header),
         host.trial("tap_options_are_checked", tap, tap_options_are_checked),
         host.trial("packet_cable_is_taken_over", packet, packet_is_taken_over),
+        host.trial(
+            "packet_cable_of_a_dead_card_is_replaced",
+            packet,
+            packet_cable_of_a_dead_card,
+        ),
     ]
 }
 
@@ -488,4 +493,26 @@ fn packet_is_taken_over() {
     read_frame(&port, |frame| is_arp_reply_of(frame, 1));
     port.remove(&card).unwrap();
     assert!(netlink.link_by_name("eth0").is_err());
+}
+
+/// The card's namespace goes with the card; the kernel may remove its cables before or after another card
+/// comes.
+fn packet_cable_of_a_dead_card() {
+    let netns = NetNs::create().unwrap();
+    for _ in 0..5 {
+        let card = NetNs::create().unwrap();
+        let port = PacketPort::open(&netns, &card, &packet_options(1)).unwrap();
+        let mut netlink = Netlink::open_in(&netns).unwrap();
+        netlink
+            .set_addresses(
+                port.index(),
+                &[Address {
+                    ip: IpAddr::V4(ip(1)),
+                    prefix_len: 24,
+                }],
+            )
+            .unwrap();
+        port.write_parts(&VnetHeader::NONE, &arp_request(1)).unwrap();
+        read_frame(&port, |frame| is_arp_reply_of(frame, 1));
+    }
 }

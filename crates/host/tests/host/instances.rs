@@ -42,6 +42,12 @@ pub(crate) fn trials(host: &Host) -> Vec<Trial> {
         host.trial("sigterm_ends_everything", need, sigterm_ends_everything),
         host.trial("instance_survives_its_card_and_is_adopted", need, is_adopted),
         host.trial("unfinished_instance_ends_with_its_card", need, unfinished_ends),
+        host.trial("hidden_directories_are_empty", need, hidden_directories_are_empty),
+        host.trial(
+            "user_data_inherits_no_descriptor",
+            need,
+            user_data_inherits_no_descriptor,
+        ),
         host.trial("many_instances_start_at_once", need, many_start_at_once),
         host.root_trial("exec_works_for_the_user_who_owns_the_card", exec_for_owner),
     ]
@@ -409,4 +415,46 @@ fn exec_for_owner() {
     drop(card.stdin.take());
     assert!(card.wait().unwrap().success());
     assert!(!id.is_alive());
+}
+
+fn hidden_directories_are_empty() {
+    let machine =
+        Machine::start_with(|options| options.hide = vec![options.run_dir.parent().unwrap().into()]);
+    let hidden = machine.directory.path().to_str().unwrap();
+    // /tmp is private anyway, so the directory is looked at where it is not.
+    assert!(hidden.starts_with("/tmp/"), "{hidden}");
+    assert_eq!(machine.shell(&format!("ls {hidden}")).0, 2);
+    let machine =
+        Machine::start_with(|options| options.hide = vec!["/usr/share".into(), "/nonexistent".into()]);
+    assert_eq!(
+        machine.shell("ls /usr/share; touch /usr/share/x 2>/dev/null; echo $?"),
+        (0, "1\n".into())
+    );
+    assert_eq!(
+        machine.shell("umount /usr/share 2>/dev/null; ls /usr/share"),
+        (0, String::new())
+    );
+}
+
+/// The script gets its three streams and nothing else of the init's.
+fn user_data_inherits_no_descriptor() {
+    let machine = Machine::start_with(|options| {
+        options.user_data = Some(b"#!/bin/sh\nls -l /proc/$$/fd | sed 's/.* -> /-> /'\n".to_vec());
+    });
+    eventually("the user data ends", || {
+        machine.console().contains("ended with status 0")
+    });
+    let console = machine.console();
+    let mut targets: Vec<&str> = console.lines().filter(|line| line.starts_with("->")).collect();
+    targets.sort_unstable();
+    // The fourth is the script itself, which the shell reads.
+    assert_eq!(
+        targets,
+        [
+            "-> /dev/console",
+            "-> /dev/console",
+            "-> /dev/null",
+            "-> /run/user-data"
+        ]
+    );
 }
