@@ -94,6 +94,10 @@ impl NamespaceBackend {
         options.user_data.clone_from(&spec.user_data);
         options.resolv_conf = resolv_conf(spec);
         options.hosts = hosts(spec);
+        // STATE/card/instances: root inside must not reach the sockets of the card and control.
+        options
+            .hide
+            .extend(self.directory.ancestors().nth(2).map(Path::to_path_buf));
         let host = HostInstance::spawn(&options)?;
         let netns = host.netns()?;
         let is_named = self.gives_names && self.give_name(&spec.id, &netns);
