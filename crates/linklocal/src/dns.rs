@@ -41,7 +41,10 @@ const HEADER_BYTES: usize = 12;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     /// UDP.
-    Udp,
+    Udp {
+        /// Room for a message in one packet.
+        room_bytes: usize,
+    },
     /// TCP.
     Tcp,
 }
@@ -129,7 +132,7 @@ fn read(message: &[u8], transport: Transport) -> Result<Request, Outcome> {
         question,
         edns: message.edns.as_ref().map(|edns| edns.flags().dnssec_ok),
         limit_bytes: match transport {
-            Transport::Udp => usize::from(limit),
+            Transport::Udp { room_bytes } => room_bytes.min(limit.into()),
             Transport::Tcp => TCP_MAX_BYTES,
         },
     };

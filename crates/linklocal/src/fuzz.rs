@@ -54,7 +54,7 @@ pub fn dhcpv6(message: &[u8]) {
 pub fn dns(message: &[u8]) {
     let zone = zone();
     for (transport, limit) in [
-        (Transport::Udp, usize::from(dns::UDP_ANSWER_MAX_BYTES)),
+        (Transport::Udp { room_bytes: 1232 }, 1232),
         (Transport::Tcp, 65_535),
     ] {
         match dns::answer(message, transport, &zone, true) {
@@ -115,7 +115,7 @@ pub fn frame(script: &[u8]) {
         packets_per_second: None,
         forward_dns: flags & 1 != 0,
         interface_connections: 4,
-        connections: 3,
+        connections: 4,
         interface_queries: 2,
         queries: 2,
         ..Options::default()

@@ -28,6 +28,7 @@ pub mod ntp;
 mod refusal;
 mod responder;
 mod stack;
+mod stacks;
 #[cfg(test)]
 mod testing;
 mod upstream;

@@ -17,6 +17,7 @@ use crate::frame::{self, Inbound};
 use crate::imds::{self, http, token::Tokens};
 use crate::refusal::{Counters, Refusal};
 use crate::stack::{Action, Application, ConnectionId, Limits, Service, Stack};
+use crate::stacks::Stacks;
 use crate::upstream::{ReplyTo, Upstream, UpstreamQuery};
 use crate::{address, dhcp, dhcpv6, ntp};
 
@@ -36,7 +37,8 @@ pub struct Options {
     pub dhcp_ntp: bool,
     /// TCP connections of one interface.
     pub interface_connections: usize,
-    /// TCP connections of the card.
+    /// TCP connections of the card; beyond them an interface may still have two, so that the others'
+    /// cannot keep it away.
     pub connections: usize,
     /// How long a TCP connection lives without progress.
     pub idle: Duration,
@@ -44,7 +46,8 @@ pub struct Options {
     pub interfaces: usize,
     /// Queries of one interface that wait for the upstream resolver.
     pub interface_queries: usize,
-    /// Queries of the card that wait for the upstream resolver.
+    /// Queries of the card that wait for the upstream resolver; beyond them an interface may still have
+    /// two.
     pub queries: usize,
     /// How long a query waits for the upstream resolver.
     pub query_timeout: Duration,
@@ -87,8 +90,7 @@ pub struct Responder {
     tokens: Tokens,
     rng: StdRng,
     interfaces: BTreeMap<Arc<str>, Interface>,
-    /// TCP of those interfaces that have connections.
-    stacks: BTreeMap<Arc<str>, Stack>,
+    stacks: Stacks,
     upstream: Upstream,
     next_connection: u64,
     /// Frames of interfaces that there was no room for.
@@ -107,7 +109,7 @@ impl Responder {
             tokens: Tokens::new(&key),
             rng,
             interfaces: BTreeMap::new(),
-            stacks: BTreeMap::new(),
+            stacks: Stacks::default(),
             upstream: Upstream::new(options.interface_queries, options.queries, options.query_timeout),
             next_connection: 0,
             unknown: Counters::default(),
@@ -129,7 +131,8 @@ impl Responder {
             self.unknown.count(Refusal::InterfaceLimit);
             return;
         };
-        let is_full = self.connections() >= self.options.connections;
+        let is_full = self.stacks.connections() >= self.options.connections
+            && self.stacks.connections_of(&id) >= CONNECTIONS_SHARE;
         let Some(interface) = self.interfaces.get_mut(&id) else {
             return;
         };
@@ -176,7 +179,7 @@ impl Responder {
                     None => {}
                     Some(_) if opens && is_full => call.why.push(Refusal::TcpConnections),
                     Some(open) => {
-                        let stack = self.stacks.entry(id.clone()).or_insert_with(|| call.stack());
+                        let stack = self.stacks.get_or_make(&id, || call.stack());
                         let ends = (destination, source);
                         let open = opens.then_some(open);
                         stack.handle_segment(now, packet, ends, open, &mut call, &mut interface.counters);
@@ -187,7 +190,7 @@ impl Responder {
         for why in call.why {
             interface.counters.count(why);
         }
-        self.drain(&id, &mut |_, frame| out(frame));
+        self.drain(now, &id, &mut |_, frame| out(frame));
     }
 
     /// Runs timers: retransmissions, ends of idle connections, queries that the upstream resolver did
@@ -197,28 +200,24 @@ impl Responder {
             let outcome = expired.client.failure(Refusal::DnsUpstreamTimeout);
             self.deliver(now, &expired.interface, expired.to, outcome, out);
         }
-        let is_due = |stack: &mut Stack| stack.poll_timeout(now).is_some_and(|at| at <= now);
-        let due: Vec<Arc<str>> = self
-            .stacks
-            .iter_mut()
-            .filter_map(|(id, stack)| is_due(stack).then(|| id.clone()))
-            .collect();
-        for id in due {
-            if let (Some(stack), Some(interface)) = (self.stacks.get_mut(&id), self.interfaces.get_mut(&id)) {
+        // A stack whose timer runs out again at once waits for the next call.
+        for _ in 0..self.interfaces.len() {
+            let Some(id) = self.stacks.pop_due(now) else {
+                break;
+            };
+            if let (Some(stack), Some(interface)) = (self.stacks.get(&id), self.interfaces.get_mut(&id)) {
                 stack.poll(now, None, &mut interface.counters);
             }
-            self.drain(&id, out);
+            self.drain(now, &id, out);
         }
     }
 
     /// When to call [`Self::poll`] at the latest; `None` = not before another call.
-    pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
-        let stacks = self
-            .stacks
-            .values_mut()
-            .filter_map(|stack| stack.poll_timeout(now))
-            .min();
-        [stacks, self.upstream.deadline()].into_iter().flatten().min()
+    ///
+    /// What is due already is due at `now`.
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let deadlines = [self.stacks.deadline(), self.upstream.deadline()];
+        deadlines.into_iter().flatten().min().map(|at| at.max(now))
     }
 
     /// A query to send to the upstream resolver. Call until there is none.
@@ -259,7 +258,7 @@ impl Responder {
 
     /// TCP connections of all interfaces.
     pub fn connections(&self) -> usize {
-        self.stacks.values().map(Stack::connections).sum()
+        self.stacks.connections()
     }
 
     /// The key of the interface's state, which is made if it is not there.
@@ -315,30 +314,30 @@ impl Responder {
                 }
             }
             ReplyTo::Tcp(connection) => {
-                if let Some(stack) = self.stacks.get_mut(id) {
+                if let Some(stack) = self.stacks.get(id) {
                     stack.reply(now, connection, tcp_message(&bytes), &mut interface.counters);
                 }
-                self.drain(id, out);
+                self.drain(now, id, out);
             }
         }
     }
 
-    /// Sends what an interface's stack has, and drops the stack when it has no connections left.
-    fn drain(&mut self, id: &str, out: &mut dyn FnMut(&str, &[u8])) {
-        let (Some(stack), Some(interface)) = (self.stacks.get_mut(id), self.interfaces.get_mut(id)) else {
-            return;
-        };
-        while let Some(packet) = stack.poll_transmit() {
-            if let Some(frame) = frame::ip(interface.link, &packet) {
-                interface.counters.replies += 1;
-                out(id, &frame);
+    /// Sends what an interface's stack has.
+    fn drain(&mut self, now: Instant, id: &str, out: &mut dyn FnMut(&str, &[u8])) {
+        if let (Some(stack), Some(interface)) = (self.stacks.get(id), self.interfaces.get_mut(id)) {
+            while let Some(packet) = stack.poll_transmit() {
+                if let Some(frame) = frame::ip(interface.link, &packet) {
+                    interface.counters.replies += 1;
+                    out(id, &frame);
+                }
             }
         }
-        if stack.is_idle() {
-            self.stacks.remove(id);
-        }
+        self.stacks.settle(now, id);
     }
 }
+
+/// Connections that every interface may have, however many the others have.
+const CONNECTIONS_SHARE: usize = 2;
 
 /// The least that IPv6 needs, and the most that an interface of EC2 has.
 const MTU_MIN_BYTES: usize = 1280;
@@ -415,7 +414,13 @@ impl Call<'_> {
                     from: destination,
                     to: source,
                 };
-                let bytes = self.resolve(payload, Transport::Udp, to)?;
+                // A resolver must not rely on fragments.
+                let headers = if source.is_ipv4() { 20 + 8 } else { 40 + 8 };
+                let room_bytes = usize::try_from(self.context.mtu).unwrap_or(MTU_MAX_BYTES);
+                let transport = Transport::Udp {
+                    room_bytes: room_bytes.clamp(MTU_MIN_BYTES, MTU_MAX_BYTES) - headers,
+                };
+                let bytes = self.resolve(payload, transport, to)?;
                 frame::udp(link, destination, source, &bytes)
             }
             NTP if address::is_time(ip) => match ntp::answer(self.wall, payload) {

@@ -20,6 +20,9 @@ pub struct UpstreamQuery {
     pub bytes: Vec<u8>,
 }
 
+/// Queries of every interface that may wait, however many of the others do.
+const QUERIES_SHARE: usize = 2;
+
 /// Where an answer goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReplyTo {
@@ -75,7 +78,9 @@ impl Upstream {
         id: u16,
     ) -> Result<(), Box<Client>> {
         let of_interface = self.waiting.values().filter(|w| w.interface == *interface);
-        if self.waiting.len() >= self.total || of_interface.count() >= self.per_interface {
+        let of_interface = of_interface.count();
+        let is_full = self.waiting.len() >= self.total && of_interface >= QUERIES_SHARE;
+        if is_full || of_interface >= self.per_interface {
             return Err(client);
         }
         let Some(bytes) = client.query(id) else {

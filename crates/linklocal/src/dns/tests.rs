@@ -1,6 +1,8 @@
 use super::*;
 use crate::zone::VpcZone;
 
+const UDP: Transport = Transport::Udp { room_bytes: 8953 };
+
 fn zone() -> VpcZone {
     let mut zone = VpcZone::new(
         "us-east-1",
@@ -30,7 +32,7 @@ fn decode(outcome: Outcome) -> (Message, Option<Refusal>) {
 
 fn ask(name: &str, kind: RecordType) -> Message {
     let bytes = query(name, kind).to_vec().unwrap();
-    decode(answer(&bytes, Transport::Udp, &zone(), false)).0
+    decode(answer(&bytes, UDP, &zone(), false)).0
 }
 
 fn data(message: &Message) -> Vec<String> {
@@ -45,7 +47,7 @@ fn a_query_and_its_answer_byte_by_byte() {
         "1234 8180 0001 0001 0000 0000 0b 69702d31302d302d302d35 03 656332 08 696e7465726e616c 00 0001 0001"
             .to_owned();
     want.push_str(" c00c 0001 0001 0000003c 0004 0a000005");
-    let Outcome::Answer(bytes, None) = answer(&hex(query), Transport::Udp, &zone(), false) else {
+    let Outcome::Answer(bytes, None) = answer(&hex(query), UDP, &zone(), false) else {
         panic!("no answer");
     };
     assert_eq!(bytes, hex(&want));
@@ -105,7 +107,7 @@ fn no_data_and_no_name_carry_the_soa() {
 fn names_outside_are_refused_without_an_upstream() {
     for name in ["example.com.", "1.2.0.192.in-addr.arpa.", "10.in-addr.arpa.", "."] {
         let bytes = query(name, RecordType::A).to_vec().unwrap();
-        let (message, why) = decode(answer(&bytes, Transport::Udp, &zone(), false));
+        let (message, why) = decode(answer(&bytes, UDP, &zone(), false));
         assert_eq!(message.metadata.response_code, ResponseCode::Refused, "{name}");
         assert_eq!(why, Some(Refusal::DnsRefused));
     }
@@ -114,7 +116,7 @@ fn names_outside_are_refused_without_an_upstream() {
 #[test]
 fn names_outside_travel_under_another_id() {
     let bytes = query("example.com.", RecordType::A).to_vec().unwrap();
-    let Outcome::Ask(client) = answer(&bytes, Transport::Udp, &zone(), true) else {
+    let Outcome::Ask(client) = answer(&bytes, UDP, &zone(), true) else {
         panic!("not forwarded");
     };
     let upstream = Message::from_vec(&client.query(0x7777).unwrap()).unwrap();
@@ -154,29 +156,31 @@ fn truncation_follows_what_the_asker_can_take() {
     let many: Vec<IpAddr> = (0..=255).map(|n| Ipv4Addr::new(10, 0, 1, n).into()).collect();
     zone.add_host("many", &many);
     let mut message = query("many.ec2.internal.", RecordType::A);
-    let ask =
-        |message: &Message, transport| decode(answer(&message.to_vec().unwrap(), transport, &zone, false));
-    let (reply, why) = ask(&message, Transport::Udp);
+    let ask = |zone: &VpcZone, message: &Message, transport| {
+        decode(answer(&message.to_vec().unwrap(), transport, zone, false))
+    };
+    let (reply, why) = ask(&zone, &message, UDP);
     assert!(reply.metadata.truncation && reply.answers.is_empty());
     assert_eq!(why, Some(Refusal::DnsTruncated));
-    let (reply, _) = ask(&message, Transport::Tcp);
+    let (reply, _) = ask(&zone, &message, Transport::Tcp);
     assert_eq!((reply.metadata.truncation, reply.answers.len()), (false, 256));
     let mut edns = Edns::new();
     edns.set_max_payload(65_535).set_version(0).set_dnssec_ok(true);
     message.set_edns(edns);
     // 256 records of 16 bytes are more than our own limit.
-    assert!(ask(&message, Transport::Udp).0.metadata.truncation);
+    assert!(ask(&zone, &message, UDP).0.metadata.truncation);
     zone.add_host("many", &many[..150]);
-    let reply = answer(&message.to_vec().unwrap(), Transport::Udp, &zone, false);
-    let (reply, why) = decode(reply);
+    let (reply, why) = ask(&zone, &message, UDP);
     assert_eq!((reply.answers.len(), why), (150, None));
+    let narrow = Transport::Udp { room_bytes: 1252 };
+    assert!(ask(&zone, &message, narrow).0.metadata.truncation);
     assert!(reply.edns.is_some_and(|edns| edns.flags().dnssec_ok));
 }
 
 #[test]
 fn what_is_no_question_gets_the_least() {
     let good = query("example.com.", RecordType::A).to_vec().unwrap();
-    let handle = |bytes: &[u8]| answer(bytes, Transport::Udp, &zone(), true);
+    let handle = |bytes: &[u8]| answer(bytes, UDP, &zone(), true);
     for len in 0..HEADER_BYTES {
         assert_eq!(handle(&good[..len]), Outcome::Silent(Refusal::DnsMalformed));
     }

@@ -19,7 +19,7 @@ use crate::metadata::{InstanceMetadata, MetadataOptions};
 use crate::refusal::Refusal;
 use http::{Request, Response};
 use token::Tokens;
-use tree::Node;
+use tree::Content;
 
 /// Answers one request of an instance; what was refused comes beside the reply, to be counted.
 ///
@@ -130,9 +130,8 @@ fn get(
         },
     };
     let response = match tree::find(metadata, path) {
-        Some(Node::Directory(entries)) => Response::text(tree::listing(&entries).into_bytes()),
-        Some(Node::Text(text)) => Response::text(text.into_bytes()),
-        Some(Node::Bytes(bytes)) => Response::bytes(bytes),
+        Some(Content::Text(text)) => Response::text(text.into_bytes()),
+        Some(Content::Bytes(bytes)) => Response::bytes(bytes),
         None => return refuse(404, Refusal::ImdsNotFound),
     };
     let response = match remaining_s {

@@ -8,26 +8,29 @@ use std::fmt::Display;
 
 use crate::metadata::{InstanceMetadata, InterfaceMetadata};
 
-/// A place in the tree.
+/// What is at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Node {
-    /// A directory.
-    Directory(Vec<Entry>),
-    /// A value that is text.
+pub enum Content {
+    /// A value that is text, or the listing of a directory.
     Text(String),
     /// A value of any bytes: user data.
     Bytes(Vec<u8>),
 }
 
+/// A place in the tree. A directory is made when somebody looks into it, so that a request costs what
+/// lies on its path and not the whole tree.
+enum Node<'a> {
+    Directory(Box<dyn FnOnce() -> Directory<'a> + 'a>),
+    Text(String),
+    Bytes(&'a [u8]),
+}
+
 /// A name in a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The path segment.
-    pub name: String,
+struct Entry<'a> {
+    name: String,
     /// What the listing says, where that is not the name and the slash.
-    pub label: Option<String>,
-    /// What is there.
-    pub node: Node,
+    label: Option<String>,
+    node: Node<'a>,
 }
 
 /// The versions that `/` lists, beside `latest`. All serve the same tree.
@@ -66,50 +69,37 @@ pub const VERSIONS: [&str; 28] = [
 const DEPTH_MAX: usize = 16;
 
 /// What is at `path` (decoded, from the first slash on). A slash at the end changes nothing.
-pub fn find(metadata: &InstanceMetadata, path: &str) -> Option<Node> {
+pub fn find(metadata: &InstanceMetadata, path: &str) -> Option<Content> {
     let path = path.strip_prefix('/')?;
     let path = path.strip_suffix('/').unwrap_or(path);
     if path.is_empty() {
-        return Some(Node::Text(versions()));
+        return Some(Content::Text(versions()));
     }
     if path.split('/').count() > DEPTH_MAX {
         return None;
     }
-    let mut segments = path.split('/');
+    let mut segments = path.split('/').peekable();
     let version = segments.next()?;
     if version != "latest" && !VERSIONS.contains(&version) {
         return None;
     }
-    let mut node = root(metadata);
-    let mut is_top = true;
-    for segment in segments {
-        let Node::Directory(entries) = node else {
-            return None;
+    let mut directory = root(metadata);
+    if segments.peek().is_none() {
+        // The one listing in which EC2 writes directories without a slash.
+        return Some(Content::Text(directory.names()));
+    }
+    loop {
+        let name = segments.next()?;
+        let entry = directory.0.into_iter().find(|entry| entry.name == name)?;
+        let is_last = segments.peek().is_none();
+        directory = match entry.node {
+            Node::Directory(make) if is_last => return Some(Content::Text(make().listing())),
+            Node::Directory(make) => make(),
+            Node::Text(text) if is_last => return Some(Content::Text(text)),
+            Node::Bytes(bytes) if is_last => return Some(Content::Bytes(bytes.to_vec())),
+            Node::Text(_) | Node::Bytes(_) => return None,
         };
-        node = entries.into_iter().find(|entry| entry.name == segment)?.node;
-        is_top = false;
     }
-    // The listing of a version is the one place where EC2 writes directories without a slash.
-    match node {
-        Node::Directory(entries) if is_top => {
-            let names: Vec<_> = entries.into_iter().map(|entry| entry.name).collect();
-            Some(Node::Text(names.join("\n")))
-        }
-        node => Some(node),
-    }
-}
-
-/// The listing of a directory.
-pub fn listing(entries: &[Entry]) -> String {
-    let lines: Vec<String> = entries
-        .iter()
-        .map(|entry| match (&entry.label, &entry.node) {
-            (Some(label), _) => label.clone(),
-            (None, Node::Directory(_)) => format!("{}/", entry.name),
-            (None, _) => entry.name.clone(),
-        })
-        .collect();
-    lines.join("\n")
 }
 
 fn versions() -> String {
@@ -118,12 +108,12 @@ fn versions() -> String {
     text
 }
 
-/// Collects the entries of one directory and sorts them.
+/// The entries of one directory.
 #[derive(Default)]
-struct Builder(Vec<Entry>);
+struct Directory<'a>(Vec<Entry<'a>>);
 
-impl Builder {
-    fn node(mut self, name: impl Into<String>, node: Node) -> Self {
+impl<'a> Directory<'a> {
+    fn node(mut self, name: impl Into<String>, node: Node<'a>) -> Self {
         self.0.push(Entry {
             name: name.into(),
             label: None,
@@ -152,13 +142,29 @@ impl Builder {
         self.text(name, join(values))
     }
 
-    fn directory(self, name: impl Into<String>, inner: Self) -> Self {
-        self.node(name, inner.build())
+    fn directory(self, name: impl Into<String>, make: impl FnOnce() -> Self + 'a) -> Self {
+        self.node(name, Node::Directory(Box::new(make)))
     }
 
-    fn build(mut self) -> Node {
-        self.0.sort_by(|a, b| a.name.cmp(&b.name));
-        Node::Directory(self.0)
+    fn sorted(&self) -> Vec<&Entry<'a>> {
+        let mut entries: Vec<_> = self.0.iter().collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<&str> = self.sorted().iter().map(|entry| entry.name.as_str()).collect();
+        names.join("\n")
+    }
+
+    fn listing(&self) -> String {
+        let line = |entry: &&Entry<'a>| match (&entry.label, &entry.node) {
+            (Some(label), _) => label.clone(),
+            (None, Node::Directory(_)) => format!("{}/", entry.name),
+            (None, _) => entry.name.clone(),
+        };
+        let lines: Vec<String> = self.sorted().iter().map(line).collect();
+        lines.join("\n")
     }
 }
 
@@ -172,30 +178,32 @@ fn mac_text(mac: [u8; 6]) -> String {
     octets.join(":")
 }
 
-fn root(metadata: &InstanceMetadata) -> Node {
-    let identity = Builder::default().text("document", identity_document(metadata));
-    let dynamic = Builder::default().directory("instance-identity", identity);
-    let root = Builder::default()
-        .directory("dynamic", dynamic)
-        .node("meta-data", meta_data(metadata));
+fn root(metadata: &InstanceMetadata) -> Directory<'_> {
+    let root = Directory::default()
+        .directory("dynamic", || dynamic(metadata))
+        .directory("meta-data", || meta_data(metadata));
     match &metadata.user_data {
-        Some(data) => root.node("user-data", Node::Bytes(data.clone())),
+        Some(data) => root.node("user-data", Node::Bytes(data)),
         None => root,
     }
-    .build()
 }
 
-fn meta_data(metadata: &InstanceMetadata) -> Node {
+fn dynamic(metadata: &InstanceMetadata) -> Directory<'_> {
+    let identity = || Directory::default().text("document", identity_document(metadata));
+    Directory::default().directory("instance-identity", identity)
+}
+
+fn meta_data(metadata: &InstanceMetadata) -> Directory<'_> {
     let primary = metadata.interfaces.first();
     let local_ipv4 = primary.and_then(|i| i.local_ipv4s.first());
     let public_ipv4 = primary.and_then(primary_public);
     let empty: &[String] = &[];
-    let mut tree = Builder::default()
+    let mut tree = Directory::default()
         .text("ami-id", &metadata.ami_id)
         .text("ami-launch-index", metadata.ami_launch_index.to_string())
         .text("ami-manifest-path", "(unknown)")
-        .directory("block-device-mapping", block_devices())
-        .directory("events", events())
+        .directory("block-device-mapping", block_devices)
+        .directory("events", events)
         .text("hostname", &metadata.local_hostname)
         .text("instance-action", "none")
         .text("instance-id", &metadata.instance_id)
@@ -204,23 +212,23 @@ fn meta_data(metadata: &InstanceMetadata) -> Node {
         .text("local-hostname", &metadata.local_hostname)
         .optional("local-ipv4", local_ipv4.map(ToString::to_string))
         .optional("mac", primary.map(|i| mac_text(i.mac)))
-        .directory("metrics", metrics())
-        .directory("network", network(metadata))
-        .directory("placement", placement(metadata))
+        .directory("metrics", metrics)
+        .directory("network", || network(metadata))
+        .directory("placement", || placement(metadata))
         .text("profile", "default-hvm")
         .optional("public-hostname", metadata.public_hostname.clone())
         .optional("public-ipv4", public_ipv4.map(|a| a.to_string()))
         .text("reservation-id", &metadata.reservation_id)
         .lines("security-groups", primary.map_or(empty, |i| &i.security_groups))
-        .directory("services", services(&metadata.region))
+        .directory("services", || services(&metadata.region))
         .text("system", "nitro");
     if let Some((name, key)) = &metadata.key {
-        tree = tree.node("public-keys", public_keys(name, key));
+        tree = tree.directory("public-keys", || public_keys(name, key));
     }
     if metadata.options.tags {
-        tree = tree.directory("tags", tags(metadata));
+        tree = tree.directory("tags", || tags(metadata));
     }
-    tree.build()
+    tree
 }
 
 /// The public address of the primary private address.
@@ -234,30 +242,30 @@ fn primary_public(interface: &InterfaceMetadata) -> Option<std::net::Ipv4Addr> {
 }
 
 /// A namespace has no disks; the root device has the name that most images give it.
-fn block_devices() -> Builder {
-    Builder::default()
+fn block_devices<'a>() -> Directory<'a> {
+    Directory::default()
         .text("ami", "/dev/xvda")
         .text("root", "/dev/xvda")
 }
 
 /// No maintenance is ever planned: both lists are empty JSON arrays.
-fn events() -> Builder {
-    let maintenance = Builder::default().text("history", "[]").text("scheduled", "[]");
-    Builder::default().directory("maintenance", maintenance)
+fn events<'a>() -> Directory<'a> {
+    let maintenance = || Directory::default().text("history", "[]").text("scheduled", "[]");
+    Directory::default().directory("maintenance", maintenance)
 }
 
-fn metrics() -> Builder {
-    Builder::default().text("vhostmd", "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")
+fn metrics<'a>() -> Directory<'a> {
+    Directory::default().text("vhostmd", "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")
 }
 
-fn placement(metadata: &InstanceMetadata) -> Builder {
-    Builder::default()
+fn placement(metadata: &InstanceMetadata) -> Directory<'_> {
+    Directory::default()
         .text("availability-zone", &metadata.availability_zone)
         .text("availability-zone-id", &metadata.availability_zone_id)
         .text("region", &metadata.region)
 }
 
-fn services(region: &str) -> Builder {
+fn services(region: &str) -> Directory<'_> {
     let (domain, partition) = if region.starts_with("cn-") {
         ("amazonaws.com.cn", "aws-cn")
     } else if region.starts_with("us-gov-") {
@@ -265,39 +273,42 @@ fn services(region: &str) -> Builder {
     } else {
         ("amazonaws.com", "aws")
     };
-    Builder::default()
+    Directory::default()
         .text("domain", domain)
         .text("partition", partition)
 }
 
 /// `public-keys/` lists `0=NAME`, but its only entry is reached as `0`.
-fn public_keys(name: &str, key: &str) -> Node {
-    Node::Directory(vec![Entry {
+fn public_keys<'a>(name: &str, key: &'a str) -> Directory<'a> {
+    Directory(vec![Entry {
         name: "0".into(),
         label: Some(format!("0={name}")),
-        node: Builder::default().text("openssh-key", key).build(),
+        node: Node::Directory(Box::new(move || Directory::default().text("openssh-key", key))),
     }])
 }
 
-fn tags(metadata: &InstanceMetadata) -> Builder {
-    let mut instance = Builder::default();
-    for (key, value) in &metadata.tags {
-        instance = instance.text(key, value);
-    }
-    Builder::default().directory("instance", instance)
+fn tags(metadata: &InstanceMetadata) -> Directory<'_> {
+    let instance = || {
+        let tags = metadata.tags.iter();
+        tags.fold(Directory::default(), |tree, (key, value)| tree.text(key, value))
+    };
+    Directory::default().directory("instance", instance)
 }
 
-fn network(metadata: &InstanceMetadata) -> Builder {
-    let mut macs = Builder::default();
-    for interface in &metadata.interfaces {
-        macs = macs.node(mac_text(interface.mac), interface_node(interface));
-    }
-    Builder::default().directory("interfaces", Builder::default().directory("macs", macs))
+fn network(metadata: &InstanceMetadata) -> Directory<'_> {
+    let macs = || {
+        let interfaces = metadata.interfaces.iter();
+        interfaces.fold(Directory::default(), |tree, interface| {
+            tree.directory(mac_text(interface.mac), || interface_directory(interface))
+        })
+    };
+    let interfaces = move || Directory::default().directory("macs", macs);
+    Directory::default().directory("interfaces", interfaces)
 }
 
-fn interface_node(interface: &InterfaceMetadata) -> Node {
+fn interface_directory(interface: &InterfaceMetadata) -> Directory<'_> {
     let public_ipv4s: Vec<_> = interface.public_ipv4s.iter().map(|(public, _)| public).collect();
-    let mut tree = Builder::default()
+    let tree = Directory::default()
         .text("device-number", interface.device_number.to_string())
         .text("interface-id", &interface.interface_id)
         .lines("ipv4-prefix", &interface.ipv4_prefixes)
@@ -325,18 +336,18 @@ fn interface_node(interface: &InterfaceMetadata) -> Node {
         )
         .lines("vpc-ipv4-cidr-blocks", &interface.vpc_ipv4_cidrs)
         .lines("vpc-ipv6-cidr-blocks", &interface.vpc_ipv6_cidrs);
-    if !interface.public_ipv4s.is_empty() {
-        tree = tree.directory("ipv4-associations", ipv4_associations(interface));
+    if interface.public_ipv4s.is_empty() {
+        return tree;
     }
-    tree.build()
+    tree.directory("ipv4-associations", || ipv4_associations(interface))
 }
 
 /// By public address, the private addresses behind it, one a line.
-fn ipv4_associations(interface: &InterfaceMetadata) -> Builder {
+fn ipv4_associations(interface: &InterfaceMetadata) -> Directory<'_> {
     let mut publics: Vec<_> = interface.public_ipv4s.iter().map(|(public, _)| *public).collect();
     publics.sort_unstable();
     publics.dedup();
-    let mut tree = Builder::default();
+    let mut tree = Directory::default();
     for public in publics {
         let behind: Vec<_> = interface
             .public_ipv4s

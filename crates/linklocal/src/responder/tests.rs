@@ -21,6 +21,8 @@ const ID: &str = "eni-0123456789abcdef0";
 /// A responder and one instance with a TCP stack of its own, joined by frames, in virtual time.
 struct World {
     now: Instant,
+    /// The interface that sends.
+    id: &'static str,
     responder: Responder,
     metadata: InstanceMetadata,
     zone: VpcZone,
@@ -99,6 +101,7 @@ impl World {
         zone.add_host("many", &many);
         Self {
             now: Instant::from_nanos(1_000_000_000),
+            id: ID,
             responder: Responder::new(options, [5; 32]),
             metadata: metadata(),
             zone,
@@ -122,7 +125,7 @@ impl World {
 
     fn frame(&mut self, frame: &[u8]) {
         let context = InterfaceContext {
-            id: ID,
+            id: self.id,
             mac: MAC,
             router_mac: ROUTER_MAC,
             mtu: 9001,
@@ -191,8 +194,9 @@ impl World {
             self.now = next.unwrap_or(end).max(least).min(end);
             let first = self.sent.len();
             let sent = &mut self.sent;
+            let own = self.id;
             self.responder.poll(self.now, &mut |id, frame| {
-                assert_eq!(id, ID);
+                assert_eq!(id, own);
                 sent.push(frame.to_vec());
             });
             self.deliver(first);
@@ -431,6 +435,35 @@ fn connections_are_bounded_and_idle_ones_end() {
     // Nobody closes its side: the responder forgets them all the same.
     world.pass(Duration::from_secs(120));
     assert!(world.responder.stacks.is_empty());
+}
+
+#[test]
+fn one_interface_cannot_use_up_what_the_others_need() {
+    let mut world = World::with(Options {
+        connections: 4,
+        queries: 4,
+        forward_dns: true,
+        ..Options::default()
+    });
+    let mut port = 40_000;
+    let mut open = |world: &mut World, id: &'static str| {
+        world.id = id;
+        for _ in 0..6 {
+            port += 1;
+            world.connect(imds(), port);
+            world.frame(&datagram("10.0.0.5:5000", "10.0.0.2:53", QUERY_OUTSIDE));
+        }
+        let counters = world.responder.counters(id).unwrap();
+        let refused = [Refusal::TcpConnections, Refusal::DnsUpstreamFull];
+        refused.map(|why| 6 - counters.refused(why))
+    };
+    assert_eq!(open(&mut world, "eni-greedy"), [4, 4]);
+    assert_eq!(open(&mut world, "eni-b"), [2, 2]);
+    assert_eq!(open(&mut world, "eni-c"), [2, 2]);
+    assert_eq!(world.responder.connections(), 8);
+    world.responder.interface_gone("eni-greedy");
+    assert_eq!(world.responder.connections(), 4);
+    assert_eq!(world.responder.upstream.len(), 4);
 }
 
 #[test]
