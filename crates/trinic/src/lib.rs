@@ -11,7 +11,9 @@
 pub mod card;
 pub mod cli;
 pub mod control;
+pub mod demo;
 pub mod framing;
+pub mod program;
 pub mod protocol;
 pub mod state;
 
