@@ -1,0 +1,49 @@
+"""The demo itself, as root, as an ordinary user, and on the user-space stack."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+
+def run(program, *prefix, environment=None):
+    done = subprocess.run(
+        [*prefix, program, "demo", "--output", "json"],
+        capture_output=True, text=True, timeout=90, env={**os.environ, **(environment or {})},
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    report = json.loads(done.stdout)
+    wrong = [check for check in report["checks"] if not check["holds"]]
+    assert not wrong, wrong
+    assert len(report["checks"]) >= 15
+    return report
+
+
+def test_as_this_user(program):
+    report = run(program)
+    assert report["seconds"] < 15 or os.environ.get("CI"), report["seconds"]
+
+
+def test_as_an_ordinary_user(program, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("this user is already an ordinary one")
+    if not shutil.which("setpriv"):
+        pytest.skip("setpriv is not installed")
+    # An ordinary user cannot look into root's folders: give him a copy of the program.
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chmod(home, 0o777)
+    for folder in home.parents:
+        if str(folder).startswith("/tmp/"):
+            os.chmod(folder, 0o755)
+    shutil.copy(program, home / "trinic")
+    prefix = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    report = run(str(home / "trinic"), *prefix, environment={"HOME": str(home), "TMPDIR": str(home)})
+    assert report["backend"] in ("namespace", "user-space")
+
+
+def test_on_the_user_space_stack(program):
+    report = run(program, environment={"TRINIC_BACKEND": "user-space"})
+    assert report["backend"] == "user-space"
