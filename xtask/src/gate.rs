@@ -1,11 +1,11 @@
-//! `cargo xtask ci`: the checks that every commit passes.
+//! `cargo xtask ci` and `cargo xtask support`: the checks that every commit passes.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// fmt, clippy, tidy, tests, docs: stops at the first that fails.
+/// fmt, clippy, tidy, support --check, tests, docs: stops at the first that fails.
 pub(crate) fn run(root: &Path) -> Result<()> {
     checks(root)?;
     step(root, "cargo", &["nextest", "run", "--workspace"])?;
@@ -39,7 +39,22 @@ pub(crate) fn checks(root: &Path) -> Result<()> {
             "warnings",
         ],
     )?;
-    crate::tidy::run(root)
+    crate::tidy::run(root)?;
+    support(root, true)
+}
+
+/// Writes docs/support.md from the action table, or compares.
+pub(crate) fn support(root: &Path, only_check: bool) -> Result<()> {
+    let path = root.join("docs/support.md");
+    let wanted = format!("{INTRODUCTION}{}", trinic_ec2::support::page());
+    if only_check {
+        let found = std::fs::read_to_string(&path).unwrap_or_default();
+        if found != wanted {
+            bail!("docs/support.md differs from the action table: run `cargo xtask support`");
+        }
+        return Ok(());
+    }
+    std::fs::write(&path, wanted).with_context(|| format!("Could not write {}", path.display()))
 }
 
 fn step(root: &Path, program: &str, arguments: &[&str]) -> Result<()> {
@@ -54,3 +69,29 @@ fn step(root: &Path, program: &str, arguments: &[&str]) -> Result<()> {
     }
     Ok(())
 }
+
+/// What no table in the code says; the table of actions follows it.
+const INTRODUCTION: &str = "\
+# Support
+
+What works, what is partial and what is absent. `cargo xtask support` writes this page from the code's own table of actions; `cargo xtask ci` compares.
+
+## Interfaces and functions
+
+| feature | support | note |
+|---|---|---|
+| interface as a tap device in a namespace instance | works | root, or an ordinary user where /dev/net/tun is open |
+| interface as a veth end, switched over a packet socket | works | an ordinary user where /dev/net/tun is closed but user namespaces are open |
+| interface in a user-space stack | works | where the host allows neither; no exec, no user data |
+| interface in a namespace of the user's own | works | `trinic attach` |
+| source/dest check, security groups, connection tracking | works | IPv4 and IPv6 |
+| Elastic IPs, automatic public addresses, internet gateway | works | 1:1 NAT to the card's own \"internet\" namespace |
+| instance metadata v1 and v2, DNS, DHCP, NTP | works | on every interface |
+| network ACLs | absent | security groups are the only filter |
+| NAT gateways, peering, VPC endpoints, transit gateways, flow logs | absent | the API says UnsupportedOperation |
+| IP fragments out of the VPC above 1500 bytes | absent | dropped with a named reason; with DF set the sender is told |
+| ENA and EFA functions, VM instances | absent | planned |
+
+## EC2 actions
+
+";

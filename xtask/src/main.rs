@@ -12,7 +12,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask <command>
   tidy           directions between crates, file sizes, purity, forbidden words
-  ci             fmt, clippy, tidy, tests, doc
+  support        write docs/support.md from the action table (--check: only compare)
+  ci             fmt, clippy, tidy, support --check, tests, doc
   test           what `make test` runs: ci's checks, unit tests, system tests, and the sum of them";
 
 fn main() -> ExitCode {
@@ -20,6 +21,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["tidy"] => tidy::run(&root()),
+        ["support"] => gate::support(&root(), false),
+        ["support", "--check"] => gate::support(&root(), true),
         ["ci"] => gate::run(&root()),
         ["test"] => suite::run(&root()),
         _ => Err(anyhow::anyhow!("{USAGE}")),

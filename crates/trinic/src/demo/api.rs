@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use quick_xml::Reader;
+use quick_xml::escape::unescape;
 use quick_xml::events::Event;
 use trinic_ec2::sigv4::{Request, Secret, Signer, sign};
 
@@ -133,14 +134,14 @@ impl Element {
         loop {
             match reader.read_event()? {
                 Event::Start(start) => {
-                    let name = String::from_utf8_lossy(start.local_name().as_ref()).into_owned();
+                    let name = start.local_name().as_ref().to_owned();
                     open.push(Self {
                         name,
                         ..Self::default()
                     });
                 }
                 Event::Empty(start) => {
-                    let name = String::from_utf8_lossy(start.local_name().as_ref()).into_owned();
+                    let name = start.local_name().as_ref().to_owned();
                     open.last_mut()
                         .context("No element is open")?
                         .children
@@ -150,11 +151,18 @@ impl Element {
                         });
                 }
                 Event::Text(part) => {
-                    let part = part.decode()?;
                     open.last_mut()
                         .context("No element is open")?
                         .text
-                        .push_str(&part);
+                        .push_str(&part.xml10_content());
+                }
+                Event::GeneralRef(reference) => {
+                    let escaped = format!("&{};", &*reference);
+                    let text = unescape(&escaped).context("The answer has an unknown entity")?;
+                    open.last_mut()
+                        .context("No element is open")?
+                        .text
+                        .push_str(&text);
                 }
                 Event::End(_) => {
                     let done = open.pop().context("No element is open")?;
@@ -192,11 +200,6 @@ impl Element {
             .map(str::to_owned)
             .with_context(|| format!("The answer has no {path}: {self}"))
     }
-
-    /// The children of the element at a path.
-    pub(super) fn items(&self, path: &str) -> &[Self] {
-        self.find(path).map_or(&[], |found| &found.children)
-    }
 }
 
 impl fmt::Display for Element {
@@ -212,12 +215,11 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_by_paths() {
-        let text =
-            "<?xml version=\"1.0\"?><R xmlns=\"x\"><a><item><b>1</b></item><item><b>2</b></item></a><c/></R>";
+        let text = "<?xml version=\"1.0\"?><R xmlns=\"x\"><a><item><b>1</b></item><item><b>2</b></item></a><c/><d>1 &lt; 2&#33;</d></R>";
         let root = Element::parse(text).unwrap();
         assert_eq!(root.text("a/item/b"), Some("1"));
-        assert_eq!(root.items("a").len(), 2);
         assert_eq!(root.text("c"), Some(""));
+        assert_eq!(root.text("d"), Some("1 < 2!"));
         assert!(root.get("a/d").unwrap_err().to_string().contains("no a/d"));
         assert!(Element::parse("<R><a></R>").is_err());
         assert!(Element::parse("").is_err());

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -219,11 +219,6 @@ impl Lab {
         let mut command = Command::new(&self.program);
         command.env("TRINIC_STATE", &self.state);
         command
-    }
-
-    /// Where the state of the card is, for a person who wants to look.
-    pub(super) fn state(&self) -> &Path {
-        &self.state
     }
 }
 
