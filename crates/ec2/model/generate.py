@@ -10,6 +10,7 @@ requests.txt   the request shapes of the actions that src/actions.rs names
 responses.txt  the response shapes of the same
 ../tests/fixtures/requests.jsonl   for each of them, every parameter as botocore's own serializer sends it
 ../tests/fixtures/replies.jsonl    for each of them, a reply with every member
+../tests/fixtures/signed.jsonl     requests signed by botocore, in the header and presigned
 """
 
 import base64
@@ -19,6 +20,9 @@ import pathlib
 import re
 import urllib.parse
 
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
 import botocore.serialize
 import botocore.session
 
@@ -103,7 +107,7 @@ class Sampler:
         if kind == "list":
             return [self.sample(shape.member, name, depth + 1) for _ in range(2 if depth <= 2 else 1)]
         if kind == "boolean":
-            return self.count % 2 == 0
+            return name == "DryRun" or self.count % 2 == 0
         if kind in ("integer", "long"):
             return self.count
         if kind in ("double", "float"):
@@ -115,6 +119,51 @@ class Sampler:
         if kind == "blob":
             return f"{name} {self.count}".encode()
         return f"{name} <{self.count}> & é"
+
+
+SIGNED_AT = datetime.datetime(2026, 11, 23, 13, 5, 9, tzinfo=datetime.timezone.utc)
+
+
+def signed_requests():
+    """Requests as botocore signs them, at one fixed time."""
+    botocore.auth.get_current_datetime = lambda *_, **__: SIGNED_AT.replace(tzinfo=None)
+    url = "http://127.0.0.1:4566/"
+    form = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+    describe = "Action=DescribeVpcs&Version=2016-11-15"
+    spaces = describe + "&Filter.1.Name=tag%3AName&Filter.1.Value.1=a+b%2Bc%C3%A9~%2F"
+    for key, secret, token, region in [
+        ("test", "test", None, "us-east-1"),
+        ("123456789012", "s3cr3t+/=", None, "eu-central-1"),
+        ("ASIAEXAMPLEEXAMPLE00", "s3cr3t", "token/with+signs==", "ap-southeast-2"),
+    ]:
+        credentials = botocore.credentials.Credentials(key, secret, token)
+        # In a query string botocore signs "+" as it stands, so the space there is %20.
+        address = url + "?" + spaces.replace("+", "%20")
+        plain = [("POST", url, describe), ("POST", url, spaces), ("GET", address, "")]
+        for method, target, body in plain:
+            request = botocore.awsrequest.AWSRequest(method, target, dict(form), body)
+            botocore.auth.SigV4Auth(credentials, "ec2", region).add_auth(request)
+            yield row(request, key, secret, token, region)
+        request = botocore.awsrequest.AWSRequest("GET", address, {}, "")
+        botocore.auth.SigV4QueryAuth(credentials, "ec2", region, expires=600).add_auth(request)
+        yield row(request, key, secret, token, region)
+
+
+def row(request, key, secret, token, region):
+    prepared = request.prepare()
+    headers = {name: value if isinstance(value, str) else value.decode() for name, value in prepared.headers.items()}
+    headers.setdefault("Host", "127.0.0.1:4566")
+    body = prepared.body or b""
+    return {
+        "method": prepared.method,
+        "query": urllib.parse.urlsplit(prepared.url).query,
+        "headers": sorted([name, value] for name, value in headers.items()),
+        "body": body if isinstance(body, str) else body.decode(),
+        "access_key": key,
+        "secret": secret,
+        "region": region,
+        "now_s": int(SIGNED_AT.timestamp()),
+    }
 
 
 def main():
@@ -143,6 +192,9 @@ def main():
                 continue
             reply = Sampler(True).sample(operation.output_shape, operation.name)
             out.write(json.dumps({"action": operation.name, "reply": reply}, ensure_ascii=False, sort_keys=True) + "\n")
+    with open(FIXTURES / "signed.jsonl", "w", encoding="utf-8") as out:
+        for signed in signed_requests():
+            out.write(json.dumps(signed, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

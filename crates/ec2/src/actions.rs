@@ -129,9 +129,8 @@ impl Action {
         let Some(shape) = model::request(self.name) else {
             return Vec::new();
         };
-        let untaken = match self.to_command(shape.sample()) {
-            Ok((_, untaken)) => untaken,
-            Err(_) => return Vec::new(),
+        let Ok((_, untaken)) = self.to_command(shape.sample()) else {
+            return Vec::new();
         };
         let mut parameters = Vec::new();
         for name in shape.leaves() {

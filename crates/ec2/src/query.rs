@@ -452,9 +452,9 @@ mod tests {
     fn limits_hold() {
         let many: String = (0..=MAX_PARAMETERS).map(|index| format!("A{index}=&")).collect();
         assert_eq!(parse(&many).unwrap_err().code, "RequestEntityTooLarge");
-        let deep = vec!["A"; MAX_DEPTH + 1].join(".");
+        let deep = ["A"; MAX_DEPTH + 1].join(".");
         assert_eq!(parse(&deep).unwrap_err().code, "RequestEntityTooLarge");
-        assert!(parse(&vec!["A"; MAX_DEPTH].join(".")).is_ok());
+        assert!(parse(&["A"; MAX_DEPTH].join(".")).is_ok());
         let long = "A".repeat(MAX_NAME_BYTES + 1);
         assert_eq!(parse(&long).unwrap_err().code, "RequestEntityTooLarge");
         let big = format!("A={}", "x".repeat(MAX_REQUEST_BYTES));

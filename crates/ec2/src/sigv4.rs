@@ -362,14 +362,11 @@ fn parse_presigned(query: &[(String, String)]) -> Result<Claim, ApiError> {
         )));
     };
     let expires = field("X-Amz-Expires")?;
-    let expires_s = match expires.parse::<i64>() {
-        Ok(seconds @ 1..=MAX_EXPIRES_S) => seconds,
-        _ => {
-            return Err(incomplete(format!(
-                "X-Amz-Expires '{}' is not a number of seconds from 1 to {MAX_EXPIRES_S}",
-                excerpt(expires)
-            )));
-        }
+    let Ok(expires_s @ 1..=MAX_EXPIRES_S) = expires.parse::<i64>() else {
+        return Err(incomplete(format!(
+            "X-Amz-Expires '{}' is not a number of seconds from 1 to {MAX_EXPIRES_S}",
+            excerpt(expires)
+        )));
     };
     let mut claim = build_claim(
         field("X-Amz-Credential")?,
