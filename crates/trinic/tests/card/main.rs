@@ -19,6 +19,10 @@ mod userspace;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
+    // The test program is also what some tests run inside instances.
+    if traffic::run_inside() {
+        return;
+    }
     let arguments = Arguments::from_args();
     let missing = harness::missing();
     let mut trials: Vec<Trial> = [instances::trials(), traffic::trials(), adoption::trials()]

@@ -2,13 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use trinic::protocol::{Query, TraceRequest};
-use trinic_host::NetNs;
 use trinic_switch::tables::RuleProtocol;
 
-use crate::harness::{card_with, inside, pings};
+use crate::harness::{card_with, entered, inside, pings};
 
 pub(crate) fn trials() -> Vec<(&'static str, fn())> {
     vec![
@@ -30,23 +30,12 @@ fn the_internet() {
     assert!(!pings(internet, "198.18.0.77"), "nobody has this address");
 }
 
-/// Runs `task` in the network namespace of an instance.
-fn within<T: Send>(pid: u32, task: impl FnOnce() -> T + Send) -> T {
-    NetNs::of_process(pid).unwrap().run(task).unwrap()
-}
-
 fn metadata() {
     let (_card, pids) = card_with(&[("i-a", &[10])], &[]);
-    let reply = within(pids[0], || {
-        let mut stream = TcpStream::connect("169.254.169.254:80").unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        stream
-            .write_all(b"GET /latest/meta-data/instance-id HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            .unwrap();
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).unwrap();
-        reply
-    });
+    let reply = run(pids[0], &["fetch", "169.254.169.254:80"])
+        .wait_with_output()
+        .unwrap();
+    let reply = String::from_utf8(reply.stdout).unwrap();
     assert!(
         reply.starts_with("HTTP/1.1 200") && reply.ends_with("i-a"),
         "{reply}"
@@ -55,46 +44,99 @@ fn metadata() {
 
 fn super_frames() {
     let (mut card, pids) = card_with(&[("i-a", &[10]), ("i-b", &[11])], &[ANY]);
-    let listener = within(pids[1], || TcpListener::bind("10.0.0.11:5001").unwrap());
-    let mut sender = within(pids[0], || TcpStream::connect("10.0.0.11:5001").unwrap());
-    let (mut receiver, _) = listener.accept().unwrap();
-    const CHUNK: usize = 1 << 20;
-    const CHUNKS: usize = 256;
-    let reading = std::thread::spawn(move || {
-        let mut buffer = vec![0; CHUNK];
-        let (mut total, mut sum) = (0, 0_u64);
-        loop {
-            match receiver.read(&mut buffer).unwrap() {
-                0 => return (total, sum),
-                n => {
-                    total += n;
-                    sum = buffer[..n].iter().fold(sum, |sum, byte| {
-                        sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
-                    });
-                }
-            }
-        }
-    });
-    let chunk: Vec<u8> = (0..CHUNK).map(|i| u8::try_from(i % 251).unwrap()).collect();
-    let started = Instant::now();
-    let mut sum = 0_u64;
-    for _ in 0..CHUNKS {
-        sender.write_all(&chunk).unwrap();
-        sum = chunk.iter().fold(sum, |sum, byte| {
-            sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
-        });
-    }
-    drop(sender);
-    assert_eq!(reading.join().unwrap(), (CHUNK * CHUNKS, sum));
-    let elapsed = started.elapsed();
+    let receiver = run(pids[1], &["receive", "10.0.0.11:5001"]);
+    let sender = run(pids[0], &["send", "10.0.0.11:5001"]);
+    let sent = sender.wait_with_output().unwrap();
+    let received = receiver.wait_with_output().unwrap();
+    // Both print how many bytes there were and a sum over them in order.
+    assert!(
+        sent.status.success() && sent.stdout == received.stdout,
+        "{sent:?} {received:?}"
+    );
     let stats = card.ask(Query::Stats {
         interface: Some("eni-11".into()),
     });
     let bytes = stats["bytes_in"].as_u64().unwrap();
     let packets = stats["packets_in"].as_u64().unwrap();
-    println!("{bytes} bytes in {packets} packets in {elapsed:?}");
+    println!("{bytes} bytes in {packets} packets");
+    assert!(bytes >= u64::try_from(CHUNK * CHUNKS).unwrap(), "{stats}");
     // Larger than any MTU on average: the stream crossed in super-frames.
     assert!(bytes / packets > 9001, "{stats}");
+}
+
+const CHUNK: usize = 1 << 20;
+const CHUNKS: usize = 128;
+
+/// Starts this program inside an instance; see [`run_inside`].
+fn run(pid: u32, arguments: &[&str]) -> Child {
+    let program = std::env::current_exe().unwrap();
+    let mut command = vec![program.to_str().unwrap(), "inside"];
+    command.extend(arguments);
+    entered(pid, &command).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+/// What this program does inside an instance; `false` when it was not started for that.
+pub(crate) fn run_inside() -> bool {
+    let arguments: Vec<String> = std::env::args().collect();
+    let words: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
+    match words.as_slice() {
+        ["inside", "fetch", address] => fetch(address),
+        ["inside", "receive", address] => receive(address),
+        ["inside", "send", address] => send(address),
+        _ => return false,
+    }
+    true
+}
+
+fn fetch(address: &str) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream
+        .write_all(b"GET /latest/meta-data/instance-id HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    print!("{reply}");
+}
+
+fn receive(address: &str) {
+    let (mut stream, _) = TcpListener::bind(address).unwrap().accept().unwrap();
+    let mut buffer = vec![0; CHUNK];
+    let (mut total, mut sum) = (0, 0);
+    loop {
+        match stream.read(&mut buffer).unwrap() {
+            0 => break,
+            n => {
+                total += n;
+                sum = summed(sum, &buffer[..n]);
+            }
+        }
+    }
+    print!("{total} {sum}");
+}
+
+fn send(address: &str) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut stream = loop {
+        match TcpStream::connect(address) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+    };
+    let chunk: Vec<u8> = (0..CHUNK).map(|i| u8::try_from(i % 251).unwrap()).collect();
+    let mut sum = 0;
+    for _ in 0..CHUNKS {
+        stream.write_all(&chunk).unwrap();
+        sum = summed(sum, &chunk);
+    }
+    print!("{} {sum}", CHUNK * CHUNKS);
+}
+
+/// A sum that depends on every byte and its place.
+fn summed(sum: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(sum, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
+    })
 }
 
 fn rest() {
