@@ -19,6 +19,8 @@ pub mod checksum;
 pub mod dhcpv4;
 mod error;
 pub mod ethernet;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod icmpv4;
 pub mod icmpv6;
 pub mod ipv4;

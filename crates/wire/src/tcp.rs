@@ -185,6 +185,9 @@ impl Options {
             writer.put(&echo.to_be_bytes())?;
         }
         if let Some(shift) = self.window_scale {
+            if shift > MAX_SCALE {
+                return Err(illegal("window scale", shift.into()));
+            }
             writer.put(&[OPTION_SCALE, 3, shift])?;
         }
         let blocks = self.sack.iter().flatten();

@@ -25,10 +25,13 @@ pub(crate) struct World {
     /// Frames lost of a thousand, by a generator with the world's seed.
     pub(crate) loss_per_mille: u64,
     links: Vec<Vec<(usize, u32)>>,
-    travelling: BinaryHeap<Reverse<(Instant, u64, usize, usize, Vec<u8>)>>,
+    travelling: BinaryHeap<Reverse<Travelling>>,
     sent: u64,
     random: u64,
 }
+
+/// Arrival, order of sending, link, sender, frame.
+type Travelling = (Instant, u64, usize, usize, Vec<u8>);
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
