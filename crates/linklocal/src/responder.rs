@@ -16,7 +16,7 @@ use crate::dns::{self, Outcome, Transport};
 use crate::frame::{self, Inbound};
 use crate::imds::{self, http, token::Tokens};
 use crate::refusal::{Counters, Refusal};
-use crate::stack::{Action, Application, ConnectionId, Limits, Service, Stack};
+use crate::stack::{Action, Application, ConnectionId, Open, Service, Stack};
 use crate::stacks::Stacks;
 use crate::upstream::{ReplyTo, Upstream, UpstreamQuery};
 use crate::{address, dhcp, dhcpv6, ntp};
@@ -131,8 +131,7 @@ impl Responder {
             self.unknown.count(Refusal::InterfaceLimit);
             return;
         };
-        let is_full = self.stacks.connections() >= self.options.connections
-            && self.stacks.connections_of(&id) >= CONNECTIONS_SHARE;
+        let connection_limit = self.connection_limit(&id);
         let Some(interface) = self.interfaces.get_mut(&id) else {
             return;
         };
@@ -171,19 +170,17 @@ impl Responder {
                 opens,
                 packet,
             }) => {
-                let open = call.service(destination).map(|service| {
+                if let Some(service) = call.service(destination) {
                     self.next_connection += 1;
-                    (ConnectionId(self.next_connection), service)
-                });
-                match open {
-                    None => {}
-                    Some(_) if opens && is_full => call.why.push(Refusal::TcpConnections),
-                    Some(open) => {
-                        let stack = self.stacks.get_or_make(&id, || call.stack());
-                        let ends = (destination, source);
-                        let open = opens.then_some(open);
-                        stack.handle_segment(now, packet, ends, open, &mut call, &mut interface.counters);
-                    }
+                    let open = Open {
+                        id: ConnectionId(self.next_connection),
+                        service,
+                        limit: connection_limit,
+                    };
+                    let stack = self.stacks.get_or_make(&id, || call.stack());
+                    let ends = (destination, source);
+                    let open = opens.then_some(open);
+                    stack.handle_segment(now, packet, ends, open, &mut call, &mut interface.counters);
                 }
             }
         }
@@ -259,6 +256,16 @@ impl Responder {
     /// TCP connections of all interfaces.
     pub fn connections(&self) -> usize {
         self.stacks.connections()
+    }
+
+    /// Connections that an interface may have now: when the card has too many, no more than it has.
+    fn connection_limit(&self, id: &str) -> usize {
+        let limit = self.options.interface_connections;
+        if self.stacks.connections() < self.options.connections {
+            return limit;
+        }
+        let own = self.stacks.connections_of(id);
+        limit.min(own.max(CONNECTIONS_SHARE))
     }
 
     /// The key of the interface's state, which is made if it is not there.
@@ -360,13 +367,9 @@ struct Call<'a> {
 impl Call<'_> {
     /// A stack for the interface.
     fn stack(&mut self) -> Stack {
-        let limits = Limits {
-            connections: self.options.interface_connections,
-            idle: self.options.idle,
-        };
         let mtu_bytes = usize::try_from(self.context.mtu).unwrap_or(MTU_MAX_BYTES);
         let mtu_bytes = mtu_bytes.clamp(MTU_MIN_BYTES, MTU_MAX_BYTES);
-        Stack::new(self.now, mtu_bytes, self.rng.next_u64(), limits)
+        Stack::new(self.now, mtu_bytes, self.rng.next_u64(), self.options.idle)
     }
 
     /// The service behind an address and port of TCP, or the reason why there is none.

@@ -3,7 +3,7 @@
 //! A stack exists while there are connections: it is made for the first SYN and dropped after the last
 //! connection. It works on IP packets, so that it needs neither ARP nor neighbour discovery; the
 //! Ethernet header of a reply is the caller's. Every connection has a deadline that only progress
-//! moves, whatever the peer does, and there are at most [`Limits::connections`].
+//! moves, whatever the peer does, and there are at most [`Open::limit`].
 //!
 //! The stack does not verify checksums of what the instance sends: with checksum offload they are only
 //! there after the wire, and there is none between an instance and its card.
@@ -59,13 +59,15 @@ pub(crate) trait Application {
     fn request(&mut self, id: ConnectionId, service: Service, bytes: &[u8]) -> Action;
 }
 
-/// What a stack may hold.
+/// A connection that a SYN may open.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// Connections at one time.
-    pub(crate) connections: usize,
-    /// How long a connection lives without progress.
-    pub(crate) idle: Duration,
+pub(crate) struct Open {
+    /// Its name.
+    pub(crate) id: ConnectionId,
+    /// What it is to.
+    pub(crate) service: Service,
+    /// Connections that the stack may have with it.
+    pub(crate) limit: usize,
 }
 
 /// Bytes of a connection that are received and not read yet.
@@ -74,6 +76,8 @@ const RECEIVE_BYTES: usize = 4096;
 const SEND_BYTES: usize = 8192;
 /// Bytes of a request that are kept until it is whole: the largest HTTP head with its body.
 const INPUT_MAX_BYTES: usize = crate::imds::http::HEAD_MAX_BYTES + crate::imds::http::BODY_MAX_BYTES + 1;
+/// How long a connection has been quiet when it may be given up for another.
+const UNUSED: Duration = Duration::from_secs(1);
 /// How long a closed connection may take to end.
 const CLOSING: Duration = Duration::from_secs(10);
 /// Replies on one connection within one call: the rest waits for the next packet or timer.
@@ -106,7 +110,8 @@ pub(crate) struct Stack {
     device: Queue,
     sockets: SocketSet<'static>,
     connections: Vec<Connection>,
-    limits: Limits,
+    /// How long a connection lives without progress.
+    idle: Duration,
 }
 
 impl std::fmt::Debug for Stack {
@@ -119,7 +124,7 @@ impl std::fmt::Debug for Stack {
 
 impl Stack {
     /// A stack without connections. `seed` makes its sequence numbers.
-    pub(crate) fn new(now: Instant, mtu_bytes: usize, seed: u64, limits: Limits) -> Self {
+    pub(crate) fn new(now: Instant, mtu_bytes: usize, seed: u64, idle: Duration) -> Self {
         let mut device = Queue {
             mtu_bytes,
             ..Queue::default()
@@ -148,7 +153,7 @@ impl Stack {
             device,
             sockets: SocketSet::new(Vec::new()),
             connections: Vec::new(),
-            limits,
+            idle,
         }
     }
 
@@ -162,20 +167,20 @@ impl Stack {
         self.connections.len()
     }
 
-    /// Takes an IP packet with a TCP segment from `peer` to `local`; `open` is the id and the service
-    /// of the connection that it may open, if it is a SYN.
+    /// Takes an IP packet with a TCP segment between `ends` (ours first); `open` is the connection that
+    /// it may open, if it is a SYN.
     pub(crate) fn handle_segment(
         &mut self,
         now: Instant,
         packet: &[u8],
         ends: (SocketAddr, SocketAddr),
-        open: Option<(ConnectionId, Service)>,
+        open: Option<Open>,
         app: &mut dyn Application,
         counters: &mut Counters,
     ) {
         let (local, peer) = ends;
-        if let Some((id, service)) = open
-            && !self.open(now, ends, id, service)
+        if let Some(open) = open
+            && !self.open(now, ends, open, counters)
         {
             counters.count(Refusal::TcpConnections);
             return;
@@ -204,8 +209,8 @@ impl Stack {
         for connection in &mut self.connections {
             let socket = self.sockets.get_mut::<tcp::Socket>(connection.handle);
             match &mut app {
-                Some(app) => connection.advance(now, socket, Some(&mut **app), self.limits, counters),
-                None => connection.advance(now, socket, None, self.limits, counters),
+                Some(app) => connection.advance(now, socket, Some(&mut **app), self.idle, counters),
+                None => connection.advance(now, socket, None, self.idle, counters),
             }
         }
         self.interface.poll(at, &mut self.device, &mut self.sockets);
@@ -244,8 +249,8 @@ impl Stack {
         &mut self,
         now: Instant,
         (local, peer): (SocketAddr, SocketAddr),
-        id: ConnectionId,
-        service: Service,
+        open: Open,
+        counters: &mut Counters,
     ) -> bool {
         let same = |c: &Connection| c.local == local && c.peer == peer;
         if let Some(at) = self.connections.iter().position(same) {
@@ -255,12 +260,8 @@ impl Stack {
             }
             self.remove(at);
         }
-        if self.connections.len() >= self.limits.connections {
-            let over = (0..self.connections.len()).find(|&at| self.is_over(at));
-            let Some(at) = over else {
-                return false;
-            };
-            self.remove(at);
+        if self.connections.len() >= open.limit && !self.make_room(now, counters) {
+            return false;
         }
         let buffer = |len| tcp::SocketBuffer::new(vec![0; len]);
         let mut socket = tcp::Socket::new(buffer(RECEIVE_BYTES), buffer(SEND_BYTES));
@@ -270,9 +271,9 @@ impl Stack {
             return false;
         }
         self.connections.push(Connection {
-            id,
+            id: open.id,
             handle: self.sockets.add(socket),
-            service,
+            service: open.service,
             local,
             peer,
             input: Vec::new(),
@@ -281,8 +282,32 @@ impl Stack {
             unacknowledged: 0,
             is_waiting: false,
             is_closing: false,
-            deadline: now + self.limits.idle,
+            deadline: now + self.idle,
         });
+        true
+    }
+
+    /// Gives up a connection that is over, or else the one that has done nothing for the longest time:
+    /// clients keep connections open that they may never use again. If its client does, it is reset.
+    fn make_room(&mut self, now: Instant, counters: &mut Counters) -> bool {
+        let all = 0..self.connections.len();
+        if let Some(at) = all.clone().find(|&at| self.is_over(at)) {
+            self.remove(at);
+            return true;
+        }
+        let is_unused = |at: &usize| {
+            let connection = &self.connections[*at];
+            let socket = self.sockets.get::<tcp::Socket>(connection.handle);
+            connection.is_quiet(socket) && connection.deadline + UNUSED <= now + self.idle
+        };
+        let oldest = all
+            .filter(is_unused)
+            .min_by_key(|&at| self.connections[at].deadline);
+        let Some(at) = oldest else {
+            return false;
+        };
+        counters.count(Refusal::TcpIdle);
+        self.remove(at);
         true
     }
 
@@ -312,13 +337,20 @@ impl Stack {
 }
 
 impl Connection {
+    /// Whether there is neither a request nor a reply on the way.
+    fn is_quiet(&self, socket: &tcp::Socket<'_>) -> bool {
+        let has_input = !self.input.is_empty() || socket.can_recv();
+        let has_output = !self.output.is_empty() || socket.send_queue() > 0;
+        !has_input && !has_output && !self.is_waiting
+    }
+
     /// Moves the connection as far as it goes without another packet.
     fn advance(
         &mut self,
         now: Instant,
         socket: &mut tcp::Socket<'_>,
         mut app: Option<&mut (dyn Application + '_)>,
-        limits: Limits,
+        idle: Duration,
         counters: &mut Counters,
     ) {
         let mut progress = self.write(socket);
@@ -335,7 +367,7 @@ impl Connection {
         progress |= unacknowledged < self.unacknowledged;
         self.unacknowledged = unacknowledged;
         if progress && !self.is_closing {
-            self.deadline = now + limits.idle;
+            self.deadline = now + idle;
         }
         if now >= self.deadline {
             self.expire(now, socket, counters);

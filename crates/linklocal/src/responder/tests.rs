@@ -430,11 +430,31 @@ fn connections_are_bounded_and_idle_ones_end() {
         world.socket(handles[usize::from(limit)]).state(),
         tcp::State::SynSent
     );
-    world.pass(Duration::from_secs(31));
-    assert_eq!(world.refused(Refusal::TcpIdle), u64::from(limit));
+    // The four try again after a second and take the place of unused ones; then all end.
+    world.pass(Duration::from_secs(35));
+    assert_eq!(world.refused(Refusal::TcpIdle), u64::from(limit) + 4);
     // Nobody closes its side: the responder forgets them all the same.
     world.pass(Duration::from_secs(120));
     assert!(world.responder.stacks.is_empty());
+}
+
+#[test]
+fn the_connection_that_is_unused_for_longest_makes_room() {
+    let mut world = World::new();
+    let limit = u16::try_from(Options::default().interface_connections).unwrap();
+    let handles: Vec<_> = (0..limit).map(|n| world.connect(imds(), 40_000 + n)).collect();
+    world.pass(Duration::from_secs(2));
+    // The first is used again; the second has sent half a request.
+    world.http(handles[0], "GET /latest/user-data HTTP/1.1");
+    world.send(handles[1], b"GET ");
+    let last = world.connect(imds(), 41_000);
+    assert_eq!(world.socket(last).state(), tcp::State::Established);
+    assert_eq!(world.responder.connections(), usize::from(limit));
+    assert_eq!(world.refused(Refusal::TcpIdle), 1);
+    assert_eq!(world.http(handles[0], "GET / HTTP/1.1").0, 200);
+    assert_eq!(world.http(handles[1], "/ HTTP/1.1").0, 200);
+    world.send(handles[2], b"GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(world.socket(handles[2]).state(), tcp::State::Closed);
 }
 
 #[test]
