@@ -112,6 +112,19 @@ impl NetNs {
         }
     }
 
+    /// Takes back what [`NetNs::bind`] made of /run/netns, when no name is left there: without names the
+    /// directory need not be a mount point, and the next name makes it one again.
+    pub fn release_names() -> Result<()> {
+        if !Self::names()?.is_empty() {
+            return Ok(());
+        }
+        match rustix::mount::unmount(NAMED_DIRECTORY, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            // It is no mount point, or is not there at all.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => Ok(()),
+            result => result.step(|| format!("unmount {NAMED_DIRECTORY}")),
+        }
+    }
+
     /// Names under /run/netns now.
     pub fn names() -> Result<Vec<String>> {
         let entries = match fs::read_dir(NAMED_DIRECTORY) {

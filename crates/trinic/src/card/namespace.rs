@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use trinic_host::instance::{Instance as HostInstance, InstanceOptions};
 use trinic_host::netns::NetNs;
 use trinic_host::packet::{PacketOptions, PacketPort};
 use trinic_host::port::Port;
-use trinic_host::process::ProcessId;
+use trinic_host::process::{Process, ProcessId};
 use trinic_host::tap::{Tap, TapOptions};
 
 use crate::protocol::{self, InstanceKind, InstanceSpec, InterfaceSpec};
@@ -59,12 +59,16 @@ struct Handle {
     functions: Vec<String>,
     /// Path of a namespace of the user's own.
     netns: Option<String>,
+    /// The user's process that the path names, whose end is the instance's.
+    owner: Option<ProcessId>,
 }
 
 /// One namespace instance.
 #[derive(Debug)]
 struct NamespaceInstance {
     host: Option<HostInstance>,
+    /// The user's process, of a namespace that is not the card's.
+    owner: Option<Process>,
     netns: NetNs,
     handle: Handle,
     carrier: Carrier,
@@ -108,11 +112,33 @@ impl NamespaceBackend {
                 is_named,
                 functions: Vec::new(),
                 netns: None,
+                owner: None,
             },
             host: Some(host),
+            owner: None,
             netns,
             carrier: self.carrier.clone(),
             directory,
+        })
+    }
+
+    fn enter_external(&self, spec: &InstanceSpec, path: &str) -> anyhow::Result<NamespaceInstance> {
+        let owner = process_in(path).map(Process::open).transpose()?;
+        let netns = NetNs::open(path)?;
+        Ok(NamespaceInstance {
+            host: None,
+            netns,
+            handle: Handle {
+                id: spec.id.to_string(),
+                process: None,
+                is_named: false,
+                functions: Vec::new(),
+                netns: Some(path.to_owned()),
+                owner: owner.as_ref().map(Process::id),
+            },
+            owner,
+            carrier: self.carrier.clone(),
+            directory: self.instance_directory(&spec.id),
         })
     }
 
@@ -139,19 +165,7 @@ impl Backend for NamespaceBackend {
     fn start(&self, spec: &InstanceSpec) -> anyhow::Result<Box<dyn Instance>> {
         let instance = match &spec.kind {
             InstanceKind::Managed => self.start_managed(spec)?,
-            InstanceKind::External { netns: path } => NamespaceInstance {
-                host: None,
-                netns: NetNs::open(path)?,
-                handle: Handle {
-                    id: spec.id.to_string(),
-                    process: None,
-                    is_named: false,
-                    functions: Vec::new(),
-                    netns: Some(path.clone()),
-                },
-                carrier: self.carrier.clone(),
-                directory: self.instance_directory(&spec.id),
-            },
+            InstanceKind::External { netns: path } => self.enter_external(spec, path)?,
         };
         Ok(Box::new(instance))
     }
@@ -167,8 +181,10 @@ impl Backend for NamespaceBackend {
             (None, Some(path)) => (None, NetNs::open(path)?),
             (None, None) => anyhow::bail!("The record names neither a process nor a namespace"),
         };
+        let owner = handle.owner.map(Process::open).transpose()?;
         Ok(Box::new(NamespaceInstance {
             host,
+            owner,
             netns,
             handle,
             carrier: self.carrier.clone(),
@@ -184,6 +200,15 @@ impl Backend for NamespaceBackend {
             && let Err(error) = NetNs::unbind(&handle.id)
         {
             tracing::warn!(instance = %handle.id, %error, "A name under /run/netns remains");
+        }
+    }
+
+    fn finish(&self, is_clear: bool) {
+        if is_clear
+            && self.gives_names
+            && let Err(error) = NetNs::release_names()
+        {
+            tracing::warn!(%error, "/run/netns stays a mount point");
         }
     }
 
@@ -244,8 +269,12 @@ impl Instance for NamespaceInstance {
     }
 
     fn ended(&self) -> Option<OwnedFd> {
-        use std::os::fd::AsFd;
-        self.host.as_ref()?.as_fd().try_clone_to_owned().ok()
+        let fd = match (&self.host, &self.owner) {
+            (Some(host), _) => host.as_fd(),
+            (None, Some(owner)) => owner.as_fd(),
+            (None, None) => return None,
+        };
+        fd.try_clone_to_owned().ok()
     }
 
     fn stop(mut self: Box<Self>) -> anyhow::Result<()> {
@@ -332,6 +361,12 @@ impl NamespaceInstance {
 /// The process of an instance that an earlier card made, from its record.
 pub fn process_of(record: &serde_json::Value) -> Option<ProcessId> {
     Handle::deserialize(record).ok()?.process
+}
+
+/// The process in a path of the form `/proc/N/ns/net`.
+fn process_in(path: &str) -> Option<ProcessId> {
+    let pid = path.strip_prefix("/proc/")?.split('/').next()?;
+    ProcessId::of(pid.parse().ok()?).ok()
 }
 
 /// The function's name inside: `eth` and the device index, as a cloud image names it.

@@ -655,3 +655,6 @@ fn watch(epoll: &OwnedFd, fd: impl AsFd, token: u64) -> io::Result<()> {
 const TOKEN_DOORBELL: u64 = u64::MAX;
 /// The place of the resolver's upstream socket.
 const TOKEN_UPSTREAM: u64 = u64::MAX - 1;
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,9 @@
 //! Instances come, change and go.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use trinic::protocol::{InstanceReport, InterfaceReport, Query};
+use trinic::protocol::{InstanceKind, InstanceReport, InterfaceReport, Query};
 use trinic_switch::tables::{Entry, RuleProtocol};
 
 use crate::harness::{Card, card_with, entered, function, group, inside, instance, interface, pings};
@@ -24,6 +25,7 @@ pub(crate) fn trials() -> Vec<(&'static str, fn())> {
             an_end_is_reported,
         ),
         ("user_data_runs_and_the_console_is_kept", user_data_and_console),
+        ("a_namespace_of_the_users_own_gets_an_interface", external),
         ("shutdown_leaves_nothing", shutdown_leaves_nothing),
     ]
 }
@@ -161,6 +163,47 @@ fn user_data_and_console() {
         assert!(Instant::now() < deadline, "console: {output}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+fn external() {
+    let (mut card, pids) = card_with(&[("i-a", &[10])], &[ICMP]);
+    let mut owner = Command::new("unshare")
+        .args(["-Un", "sleep", "600"])
+        .spawn()
+        .unwrap();
+    let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+    let netns = format!("/proc/{}/ns/net", owner.id());
+    while std::fs::read_link(&netns).is_ok_and(|link| link == own) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let mut spec = instance("i-x", &[15]);
+    spec.kind = InstanceKind::External { netns };
+    card.update(
+        vec![Entry::Interface(interface(15, Some("i-x")))],
+        vec![spec],
+        &[],
+    );
+    card.until("it is reported", |card| card.instances.contains_key("i-x"));
+    if !rustix::process::geteuid().is_root() {
+        // An ordinary user's card has no rights over a user namespace beside its own, and says so.
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+        assert!(
+            matches!(card.instances["i-x"], InstanceReport::Failed { .. }),
+            "{:?}",
+            card.instances
+        );
+        return;
+    }
+    assert!(matches!(card.instances["i-x"], InstanceReport::Running { .. }));
+    assert!(pings(pids[0], "10.0.0.15"));
+    // When the user's process ends, so does the instance: the card does not keep its namespace.
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    card.until("the end is reported", |card| {
+        matches!(card.instances["i-x"], InstanceReport::Exited { .. })
+    });
+    assert!(!pings(pids[0], "10.0.0.15"));
 }
 
 fn shutdown_leaves_nothing() {

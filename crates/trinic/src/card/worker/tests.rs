@@ -1,0 +1,334 @@
+//! Packets through the whole worker, over ports in memory.
+
+use std::net::Ipv4Addr;
+use std::time::Instant as StdInstant;
+
+use trinic_switch::tables::{
+    Entry, Interface, Route, RouteTable, Rule, RulePeer, RuleProtocol, SecurityGroup, Subnet, Target,
+    TrackingTimeouts, Vpc,
+};
+use trinic_switch::{Config, DropReason};
+use trinic_wire::{arp, ethernet};
+
+use super::*;
+use crate::card::memory_port::MemoryPort;
+use crate::card::probe_frame;
+use crate::protocol::TraceRequest;
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// A worker on a thread of its own; ends with the test.
+struct Rig {
+    handle: Handle,
+    broken: Receiver<Option<Id>>,
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.handle.send(Message::Stop).unwrap();
+    }
+}
+
+fn rig() -> Rig {
+    let (sender, broken) = mpsc::channel();
+    let services = Services::new(false, [7; 32]).unwrap();
+    let tell = Box::new(move |interface| sender.send(interface).unwrap());
+    let (worker, handle) = Worker::new(Switch::new(Config::default()), services, tell).unwrap();
+    std::thread::spawn(move || worker.run().unwrap());
+    handle.load(tables()).unwrap();
+    Rig { handle, broken }
+}
+
+fn interface(n: u8) -> Interface {
+    Interface {
+        id: format!("eni-{n}").into(),
+        vpc_id: "vpc-1".into(),
+        subnet_id: "subnet-1".into(),
+        mac: [2, 0, 0, 0, 0, n],
+        ipv4: vec![Ipv4Addr::new(10, 0, 0, n)],
+        ipv6: Vec::new(),
+        ipv4_prefixes: Vec::new(),
+        ipv6_prefixes: Vec::new(),
+        groups: vec!["sg-1".into()],
+        source_dest_check: true,
+        public: Vec::new(),
+        timeouts: TrackingTimeouts::default(),
+        instance_id: Some("i-1".into()),
+    }
+}
+
+fn group(inbound: Vec<Rule>) -> Entry {
+    Entry::SecurityGroup(SecurityGroup {
+        id: "sg-1".into(),
+        vpc_id: "vpc-1".into(),
+        inbound,
+        outbound: vec![rule("sgr-out", RuleProtocol::Any)],
+    })
+}
+
+fn rule(id: &str, protocol: RuleProtocol) -> Rule {
+    Rule {
+        id: id.into(),
+        protocol,
+        from_port: -1,
+        to_port: -1,
+        peer: RulePeer::Cidr("10.0.0.0/16".parse().unwrap()),
+    }
+}
+
+fn tables() -> Tables {
+    let entries = [
+        Entry::Vpc(Vpc {
+            id: "vpc-1".into(),
+            ipv4: vec!["10.0.0.0/16".parse().unwrap()],
+            ipv6: Vec::new(),
+            dns_support: true,
+        }),
+        Entry::Subnet(Subnet {
+            id: "subnet-1".into(),
+            vpc_id: "vpc-1".into(),
+            ipv4: Some("10.0.0.0/24".parse().unwrap()),
+            ipv6: None,
+            route_table_id: "rtb-1".into(),
+        }),
+        Entry::RouteTable(RouteTable {
+            id: "rtb-1".into(),
+            vpc_id: "vpc-1".into(),
+            routes: vec![Route {
+                destination: "10.0.0.0/16".parse().unwrap(),
+                target: Target::Local,
+            }],
+        }),
+        group(Vec::new()),
+        Entry::Interface(interface(4)),
+        Entry::Interface(interface(5)),
+    ];
+    Tables {
+        revision: Revision(1),
+        entries: entries
+            .into_iter()
+            .map(|entry| (entry.id().clone(), entry))
+            .collect(),
+    }
+}
+
+/// A datagram from eni-4 to eni-5, with a header in front.
+fn datagram() -> Vec<u8> {
+    let request = TraceRequest {
+        interface: "eni-4".into(),
+        source: None,
+        destination: Ipv4Addr::new(10, 0, 0, 5).into(),
+        protocol: 17,
+        source_port: 4000,
+        destination_port: 5000,
+    };
+    let mut packet = vec![0; VNET_HEADER_BYTES];
+    packet.extend(probe_frame::build(&interface(4), &request).unwrap());
+    packet
+}
+
+/// The next packet that comes out, within the limit.
+fn next(port: &MemoryPort) -> Vec<u8> {
+    let deadline = StdInstant::now() + LIMIT;
+    loop {
+        if let Some(packet) = port.take().unwrap() {
+            return packet;
+        }
+        assert!(StdInstant::now() < deadline, "no packet came");
+        std::thread::yield_now();
+    }
+}
+
+fn counters(rig: &Rig) -> Counters {
+    rig.handle.visit(|visit| *visit.counters).unwrap()
+}
+
+/// Waits until the worker has read this many packets.
+fn read(rig: &Rig, packets: u64) {
+    let deadline = StdInstant::now() + LIMIT;
+    while counters(rig).packets < packets {
+        assert!(StdInstant::now() < deadline, "{:?}", counters(rig));
+    }
+}
+
+fn dropped(rig: &Rig, interface: &'static str, reason: DropReason) -> u64 {
+    rig.handle
+        .visit(move |visit| visit.switch.counters(interface).unwrap().dropped(reason))
+        .unwrap()
+}
+
+fn plug(rig: &Rig, interface: &str, capacity: usize) -> (MemoryPort, PortId) {
+    let (near, far) = MemoryPort::pair(capacity).unwrap();
+    let port = rig
+        .handle
+        .connect(Some(interface.into()), Box::new(near))
+        .unwrap();
+    (far, port)
+}
+
+#[test]
+fn a_delta_opens_what_the_group_drops() {
+    let rig = rig();
+    let (four, _) = plug(&rig, "eni-4", 16);
+    let (five, _) = plug(&rig, "eni-5", 16);
+    four.write(&datagram()).unwrap();
+    read(&rig, 1);
+    assert_eq!(dropped(&rig, "eni-5", DropReason::SecurityGroupInbound), 1);
+    assert_eq!(five.take().unwrap(), None);
+
+    let delta = Delta {
+        from: Revision(1),
+        to: Revision(2),
+        upsert: vec![group(vec![rule("sgr-in", RuleProtocol::Number(17))])],
+        remove: Vec::new(),
+    };
+    assert_eq!(rig.handle.apply(delta.clone()).unwrap(), Ok(Revision(2)));
+    four.write(&datagram()).unwrap();
+    let packet = next(&five);
+    assert_eq!(packet.len(), datagram().len());
+    assert_eq!(
+        packet[VNET_HEADER_BYTES..VNET_HEADER_BYTES + 6],
+        [2, 0, 0, 0, 0, 5]
+    );
+    // The same delta does not fit twice, and says what would.
+    assert_eq!(
+        rig.handle.apply(delta).unwrap(),
+        Err(DeltaMismatch {
+            from: Revision(1),
+            at: Revision(2)
+        })
+    );
+}
+
+#[test]
+fn the_card_answers_arp_on_the_port_that_asked() {
+    let rig = rig();
+    let (four, _) = plug(&rig, "eni-4", 16);
+    let mut packet = vec![0; VNET_HEADER_BYTES + 64];
+    let header = ethernet::Repr {
+        destination: [0xff; 6],
+        source: [2, 0, 0, 0, 0, 4],
+        tag: None,
+        ethertype: ethernet::EtherType::ARP,
+    };
+    let start = VNET_HEADER_BYTES + header.emit(&mut packet[VNET_HEADER_BYTES..]).unwrap();
+    let request = arp::Repr {
+        operation: arp::Operation::Request,
+        sender_mac: [2, 0, 0, 0, 0, 4],
+        sender_address: Ipv4Addr::new(10, 0, 0, 4),
+        target_mac: [0; 6],
+        target_address: Ipv4Addr::new(10, 0, 0, 1),
+    };
+    request.emit(&mut packet[start..]).unwrap();
+    four.write(&packet).unwrap();
+    let reply = next(&four);
+    let (reply, _) = ethernet::Repr::parse(&reply[VNET_HEADER_BYTES..]).unwrap();
+    assert_eq!(reply.destination, [2, 0, 0, 0, 0, 4]);
+    assert_eq!(reply.ethertype, ethernet::EtherType::ARP);
+}
+
+#[test]
+fn a_full_receiver_loses_packets_and_they_are_counted() {
+    let rig = rig();
+    let (four, _) = plug(&rig, "eni-4", 16);
+    let (five, _) = plug(&rig, "eni-5", 2);
+    let open = Delta {
+        from: Revision(1),
+        to: Revision(2),
+        upsert: vec![group(vec![rule("sgr-in", RuleProtocol::Any)])],
+        remove: Vec::new(),
+    };
+    rig.handle.apply(open).unwrap().unwrap();
+    for _ in 0..5 {
+        four.write(&datagram()).unwrap();
+    }
+    read(&rig, 5);
+    assert_eq!(counters(&rig).queue_full, 3);
+    next(&five);
+    four.write(&datagram()).unwrap();
+    read(&rig, 6);
+    assert_eq!(counters(&rig).queue_full, 3);
+}
+
+#[test]
+fn a_header_that_makes_no_sense_is_counted_and_dropped() {
+    let rig = rig();
+    let (four, _) = plug(&rig, "eni-4", 16);
+    let mut packet = datagram();
+    packet[0] = 1;
+    packet[6] = 0xff;
+    packet[7] = 0xff;
+    four.write(&packet).unwrap();
+    four.write(&packet[..VNET_HEADER_BYTES + 3]).unwrap();
+    read(&rig, 2);
+    assert_eq!(counters(&rig).bad_headers, 2);
+    assert_eq!(dropped(&rig, "eni-4", DropReason::Malformed), 0);
+}
+
+#[test]
+fn an_unplugged_port_is_free_for_another() {
+    let rig = rig();
+    let (_four, port) = plug(&rig, "eni-4", 16);
+    let (_five, other) = plug(&rig, "eni-5", 16);
+    assert_ne!(port, other);
+    rig.handle.disconnect(port).unwrap();
+    let (_again, again) = plug(&rig, "eni-4", 16);
+    assert_eq!(again, port);
+    // A port that is gone twice is no harm.
+    rig.handle.disconnect(PortId(99)).unwrap();
+}
+
+/// A device that its owner took away: it is always readable and every read fails.
+#[derive(Debug)]
+struct Dead(OwnedFd);
+
+impl AsFd for Dead {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Port for Dead {
+    fn vnet_header_bytes(&self) -> usize {
+        VNET_HEADER_BYTES
+    }
+
+    fn read(&self, _: &mut [u8]) -> io::Result<Option<usize>> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+
+    fn write(&self, _: &[u8]) -> io::Result<Written> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+
+    fn write_parts(&self, _: &VnetHeader, _: &[u8]) -> io::Result<Written> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+}
+
+#[test]
+fn a_dead_device_is_taken_out_and_told() {
+    let rig = rig();
+    let readable = eventfd(1, EventfdFlags::NONBLOCK).unwrap();
+    rig.handle
+        .connect(Some("eni-4".into()), Box::new(Dead(readable)))
+        .unwrap();
+    assert_eq!(rig.broken.recv_timeout(LIMIT).unwrap().as_deref(), Some("eni-4"));
+    assert_eq!(counters(&rig).broken_ports, 1);
+    assert!(rig.handle.visit(|visit| visit.ports[0].is_none()).unwrap());
+}
+
+#[test]
+fn partial_checksums_are_completed_for_the_services() {
+    let mut frame = vec![0xaa; 14];
+    frame.extend([0x00, 0x01, 0xf2, 0x03, 0x04, 0x05, 0x06]);
+    let header = VnetHeader {
+        flags: 1,
+        csum_start: 14.into(),
+        csum_offset: 0.into(),
+        ..VnetHeader::NONE
+    };
+    complete_checksum(&header, &mut frame);
+    let sum = 0x0001_u32 + 0xf203 + 0x0405 + 0x0600;
+    assert_eq!(frame[14..16], (!u16::try_from(sum).unwrap()).to_be_bytes());
+}
