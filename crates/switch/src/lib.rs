@@ -22,6 +22,7 @@ mod drop_reason;
 mod edit;
 mod flow;
 mod fragments;
+pub mod fuzz;
 mod packet;
 mod policy;
 pub mod stages;

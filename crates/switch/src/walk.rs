@@ -410,7 +410,7 @@ impl<'a, S: Sink> Walk<'a, S> {
                         .is_some_and(|n| n.subnet == sender.interface.subnet)
             });
             return match neighbor {
-                Some(neighbor) => self.to_neighbor(neighbor),
+                Some(neighbor) => self.send_to_neighbor(neighbor),
                 None => self.drop(DropReason::DestinationMac),
             };
         }
@@ -428,7 +428,7 @@ impl<'a, S: Sink> Walk<'a, S> {
         match hop {
             NextHop::Blackhole => self.drop(DropReason::Blackhole),
             NextHop::Local => match vpc.owner(destination) {
-                Some(owner) => self.to_interface(owner),
+                Some(owner) => self.send_to(owner),
                 None => self.drop(DropReason::NoSuchAddress),
             },
             NextHop::Interface(next) => {
@@ -438,7 +438,7 @@ impl<'a, S: Sink> Walk<'a, S> {
                     .interface(next)
                     .is_some_and(|n| n.vpc == sender.interface.vpc);
                 if same_vpc {
-                    self.to_interface(next)
+                    self.send_to(next)
                 } else {
                     self.drop(DropReason::Blackhole)
                 }
@@ -453,18 +453,18 @@ impl<'a, S: Sink> Walk<'a, S> {
         }
     }
 
-    fn to_neighbor(&mut self, neighbor: InterfaceIndex) -> Flow {
+    fn send_to_neighbor(&mut self, neighbor: InterfaceIndex) -> Flow {
         self.via = true;
         self.record(|policy| Event::Route {
             table: None,
             destination: None,
             target: policy.interface_id(neighbor).to_string(),
         });
-        self.to_interface(neighbor)
+        self.send_to(neighbor)
     }
 
     /// To an interface of the sender's VPC.
-    fn to_interface(&mut self, receiver: InterfaceIndex) -> Flow {
+    fn send_to(&mut self, receiver: InterfaceIndex) -> Flow {
         if self.sender.is_some_and(|sender| sender.index == receiver) {
             return self.drop(DropReason::RouteLoop);
         }

@@ -17,7 +17,7 @@ fn own_address_passes() {
 #[test]
 fn foreign_mac() {
     let mut card = Card::new();
-    let packet = pkt(1, "10.0.1.10", "10.0.1.20", syn(1, 80)).from_mac(mac(2));
+    let packet = pkt(1, "10.0.1.10", "10.0.1.20", syn(1, 80)).by(mac(2));
     let frame = packet.frame();
     card.drops_frame(PortId(1), &frame, DropReason::SourceMac, "eni-a");
 }
@@ -54,9 +54,7 @@ fn without_the_check_other_hosts_addresses_pass_but_no_impossible_ones() {
         let packet = pkt(4, from, "10.0.1.20", udp(1, 80));
         card.drops(&packet, DropReason::SourceAddress, "eni-r");
     }
-    let frame = pkt(4, "10.0.1.40", "10.0.1.20", syn(1, 80))
-        .from_mac(mac(9))
-        .frame();
+    let frame = pkt(4, "10.0.1.40", "10.0.1.20", syn(1, 80)).by(mac(9)).frame();
     card.drops_frame(PortId(4), &frame, DropReason::SourceMac, "eni-r");
 }
 
@@ -132,10 +130,10 @@ fn broadcast_and_multicast() {
         // A unicast address in a frame for everyone.
         ([0xff; 6], "10.0.1.20"),
     ] {
-        let packet = pkt(1, "10.0.1.10", address, udp(5353, 5353)).to_mac(to);
+        let packet = pkt(1, "10.0.1.10", address, udp(5353, 5353)).via(to);
         card.drops(&packet, DropReason::Multicast, "eni-a");
     }
-    let packet = pkt(1, "2001:db8:0:1::10", "ff02::fb", udp(5353, 5353)).to_mac([0x33, 0x33, 0, 0, 0, 0xfb]);
+    let packet = pkt(1, "2001:db8:0:1::10", "ff02::fb", udp(5353, 5353)).via([0x33, 0x33, 0, 0, 0, 0xfb]);
     card.drops(&packet, DropReason::Multicast, "eni-a");
 }
 

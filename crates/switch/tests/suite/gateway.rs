@@ -39,7 +39,7 @@ fn out_and_back() {
         assert_eq!(frame[..12], [INTERNET_MAC, ROUTER_MAC].concat());
         assert_eq!(Parsed::parse(&frame, frame.len()).unwrap().ip().unwrap().ttl, 63);
 
-        let mut back = packet.answer(0).from_mac(INTERNET_MAC);
+        let mut back = packet.answer(0).by(INTERNET_MAC);
         back.to = ip(A_PUBLIC);
         let frame = card.arrives(&back, PortId(1));
         assert_eq!(addresses(&frame), (ip(WORLD), ip(A)));
@@ -93,7 +93,7 @@ fn offloaded_checksums_hold_the_new_pseudo_header() {
         assert_eq!(sent.frame[field..field + 2], wanted[field..field + 2], "{l4:?}");
         assert_eq!(sent.frame, wanted);
 
-        let mut back = packet.answer(0).from_mac(INTERNET_MAC);
+        let mut back = packet.answer(0).by(INTERNET_MAC);
         back.to = ip(A_PUBLIC);
         let (frame, _) = offloaded(&back);
         let sent = card.send_frame(INTERNET, &frame, offload);
@@ -142,7 +142,7 @@ fn errors_are_translated_inside_out() {
         let mut seen = packet.clone();
         seen.from = ip(A_PUBLIC);
         seen.ttl = 1;
-        let error = seen.error(0, "203.0.113.77", 11, 0).from_mac(INTERNET_MAC);
+        let error = seen.error(0, "203.0.113.77", 11, 0).by(INTERNET_MAC);
         let frame = card.arrives(&error, PortId(1));
         assert_eq!(addresses(&frame), (ip("203.0.113.77"), ip(A)));
         // The quoted packet is the one that A sent: its header is intact, and so is UDP's checksum.
@@ -170,7 +170,7 @@ fn an_error_about_nothing_stays_outside() {
     let mut card = Card::new();
     let mut seen = pkt(1, A, WORLD, udp(1, 33434));
     seen.from = ip(A_PUBLIC);
-    let error = seen.error(0, "203.0.113.77", 11, 0).from_mac(INTERNET_MAC);
+    let error = seen.error(0, "203.0.113.77", 11, 0).by(INTERNET_MAC);
     card.drops(&error, DropReason::SecurityGroupInbound, "eni-a");
 }
 
@@ -301,7 +301,7 @@ fn ipv6_passes_untranslated() {
     let frame = card.arrives(&packet, INTERNET);
     assert_eq!(addresses(&frame), (packet.from, packet.to));
     assert_eq!(Parsed::parse(&frame, frame.len()).unwrap().ip().unwrap().ttl, 63);
-    let back = packet.answer(0).from_mac(INTERNET_MAC);
+    let back = packet.answer(0).by(INTERNET_MAC);
     card.arrives(&back, PortId(1));
     let new = from_internet("2001:db8:ffff::1", "2001:db8:0:1::10", syn(1, 443));
     card.drops(&new, DropReason::SecurityGroupInbound, "eni-a");
@@ -423,7 +423,7 @@ fn mtu_of_the_gateway() {
 fn the_internets_mac_is_learned() {
     let mut card = Card::new();
     let own = [2, 0, 0, 0, 9, 9];
-    let frame = from_internet(WORLD, A_PUBLIC, syn(1, 80)).from_mac(own).frame();
+    let frame = from_internet(WORLD, A_PUBLIC, syn(1, 80)).by(own).frame();
     let sent = card.send_frame(INTERNET, &frame, Offload::default());
     assert_eq!(sent.verdict, Verdict::Forward { to: PortId(1) });
     let frame = card.arrives(&pkt(1, A, WORLD, syn(1, 80)), INTERNET);
@@ -433,7 +433,7 @@ fn the_internets_mac_is_learned() {
 #[test]
 fn multicast_from_the_internet() {
     let mut card = Card::new();
-    let packet = from_internet(WORLD, "224.0.0.1", udp(1, 2)).to_mac([1, 0, 0x5e, 0, 0, 1]);
+    let packet = from_internet(WORLD, "224.0.0.1", udp(1, 2)).via([1, 0, 0x5e, 0, 0, 1]);
     card.drops(&packet, DropReason::Multicast, "internet");
 }
 

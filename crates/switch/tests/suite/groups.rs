@@ -302,6 +302,6 @@ fn both_gates_run_for_neighbors() {
     let closed = |g: &mut SecurityGroup| g.inbound.clear();
     card.edit_group("sg-web", closed);
     // Same subnet, straight to the neighbor's MAC: no way around the receiver's gate.
-    let packet = pkt(1, A, B, syn(1, 80)).to_mac(crate::packets::mac(2));
+    let packet = pkt(1, A, B, syn(1, 80)).via(crate::packets::mac(2));
     card.drops(&packet, DropReason::SecurityGroupInbound, "eni-b");
 }

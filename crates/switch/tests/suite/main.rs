@@ -1,7 +1,15 @@
 //! The switch as its card sees it: frames in, verdicts, frames and counters out.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "A test that meets what it does not expect fails."
+)]
+
 mod antispoof;
 mod cache;
+mod fuzz;
 mod gateway;
 mod groups;
 mod neighbors;

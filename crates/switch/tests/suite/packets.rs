@@ -83,12 +83,12 @@ pub(crate) fn udp(from: u16, to: u16) -> L4 {
 }
 
 impl Pkt {
-    pub(crate) fn to_mac(mut self, mac: Mac) -> Self {
+    pub(crate) fn via(mut self, mac: Mac) -> Self {
         self.to_mac = mac;
         self
     }
 
-    pub(crate) fn from_mac(mut self, mac: Mac) -> Self {
+    pub(crate) fn by(mut self, mac: Mac) -> Self {
         self.from_mac = mac;
         self
     }

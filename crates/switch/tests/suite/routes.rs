@@ -15,7 +15,7 @@ const R: &str = "10.0.1.40";
 #[test]
 fn neighbors_keep_the_senders_mac_and_routed_packets_have_the_routers() {
     let mut card = Card::new();
-    let frame = card.arrives(&pkt(1, A, B, syn(1, 80)).to_mac(mac(2)), PortId(2));
+    let frame = card.arrives(&pkt(1, A, B, syn(1, 80)).via(mac(2)), PortId(2));
     assert_eq!(frame[..12], [mac(2), mac(1)].concat());
     let frame = card.arrives(&pkt(1, A, C, udp(1, 7000)), PortId(3));
     assert_eq!(frame[..12], [mac(3), ROUTER_MAC].concat());
@@ -143,15 +143,15 @@ fn a_route_back_to_its_sender() {
 #[test]
 fn a_neighbors_mac_is_the_next_hop_to_the_outside_only() {
     let mut card = Card::new();
-    let outside = pkt(1, A, "8.8.8.8", udp(1, 53)).to_mac(mac(4));
+    let outside = pkt(1, A, "8.8.8.8", udp(1, 53)).via(mac(4));
     card.drops(&outside, DropReason::DestinationCheck, "eni-r");
     card.edit_interface("eni-r", |i| i.source_dest_check = false);
     let frame = card.arrives(&outside, PortId(4));
     assert_eq!(frame[..12], [mac(4), mac(1)].concat());
     // Inside the VPC the address decides: a neighbor with an old ARP entry reaches the new owner.
-    card.arrives(&pkt(1, A, B, syn(1, 80)).to_mac(mac(4)), PortId(2));
+    card.arrives(&pkt(1, A, B, syn(1, 80)).via(mac(4)), PortId(2));
     for wrong in [mac(3), mac(5), mac(1), mac(99)] {
-        let packet = pkt(1, A, "8.8.8.8", udp(1, 53)).to_mac(wrong);
+        let packet = pkt(1, A, "8.8.8.8", udp(1, 53)).via(wrong);
         card.drops(&packet, DropReason::DestinationMac, "eni-a");
     }
 }
@@ -165,9 +165,9 @@ fn two_vpcs_with_one_cidr_never_meet() {
         card.drops(&pkt(5, B, to, syn(1, 80)), DropReason::NoSuchAddress, "eni-x");
     }
     // Not even with the other's MAC.
-    let packet = pkt(5, B, A, syn(1, 80)).to_mac(mac(1));
+    let packet = pkt(5, B, A, syn(1, 80)).via(mac(1));
     card.drops(&packet, DropReason::NoSuchAddress, "eni-x");
-    let outside = pkt(5, B, "8.8.8.8", syn(1, 80)).to_mac(mac(1));
+    let outside = pkt(5, B, "8.8.8.8", syn(1, 80)).via(mac(1));
     card.drops(&outside, DropReason::DestinationMac, "eni-x");
 }
 
@@ -176,7 +176,7 @@ fn an_address_that_moves_takes_its_packets_along() {
     let mut card = Card::new();
     let moved: std::net::Ipv4Addr = "10.0.1.77".parse().unwrap();
     card.edit_interface("eni-a", |i| i.ipv4.push(moved));
-    let packet = pkt(4, R, "10.0.1.77", L4::EchoRequest(1)).to_mac(mac(1));
+    let packet = pkt(4, R, "10.0.1.77", L4::EchoRequest(1)).via(mac(1));
     card.arrives(&packet, PortId(1));
     card.edit(|tables| {
         for (id, entry) in &mut tables.entries {

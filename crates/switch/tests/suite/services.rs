@@ -58,7 +58,7 @@ fn services_pass_whatever_the_groups_say() {
 #[test]
 fn dhcp() {
     let mut card = closed();
-    let discover = pkt(1, "0.0.0.0", "255.255.255.255", udp(68, 67)).to_mac(BROADCAST);
+    let discover = pkt(1, "0.0.0.0", "255.255.255.255", udp(68, 67)).via(BROADCAST);
     let renew = pkt(1, "10.0.1.10", "10.0.1.1", udp(68, 67));
     for packet in [discover, renew] {
         assert_eq!(card.send(&packet).verdict, Verdict::Service { port: PortId(1) });
@@ -66,7 +66,7 @@ fn dhcp() {
     // Another instance is no server, and a server's reply of an instance goes nowhere.
     let to_peer = pkt(1, "10.0.1.10", "10.0.1.20", udp(68, 67));
     card.drops(&to_peer, DropReason::SecurityGroupOutbound, "eni-a");
-    let offer = pkt(1, "10.0.1.10", "255.255.255.255", udp(67, 68)).to_mac(BROADCAST);
+    let offer = pkt(1, "10.0.1.10", "255.255.255.255", udp(67, 68)).via(BROADCAST);
     card.drops(&offer, DropReason::Multicast, "eni-a");
 }
 
@@ -82,7 +82,7 @@ fn link_local_packets_never_leave() {
     ] {
         // Neither through the router nor to a neighbor's MAC.
         for to_mac in [ROUTER_MAC, mac(2)] {
-            let packet = pkt(4, from, to, udp(1, 2)).to_mac(to_mac);
+            let packet = pkt(4, from, to, udp(1, 2)).via(to_mac);
             card.drops(&packet, DropReason::LinkLocalUnknown, "eni-r");
         }
     }
@@ -118,7 +118,7 @@ fn the_router_answers_echo_requests_only() {
         assert_checksums(&sent.frame);
         assert_eq!(addresses(&sent.frame), (ip(router), ip(from)));
         assert_eq!(sent.frame[..12], [mac(1), ROUTER_MAC].concat());
-        let mut expected = request.answer(1).from_mac(ROUTER_MAC).to_mac(mac(1));
+        let mut expected = request.answer(1).by(ROUTER_MAC).via(mac(1));
         expected.ttl = 64;
         assert_eq!(sent.frame, expected.frame());
         for l4 in [syn(1, 80), udp(1, 53), L4::EchoReply(7)] {

@@ -367,7 +367,7 @@ impl Card {
 
 /// A packet from the internet.
 pub(crate) fn from_internet(from: &str, to: &str, l4: crate::packets::L4) -> Pkt {
-    crate::packets::pkt(0, from, to, l4).from_mac(INTERNET_MAC)
+    crate::packets::pkt(0, from, to, l4).by(INTERNET_MAC)
 }
 
 /// A trace ends as the packet path does.
