@@ -216,6 +216,9 @@ impl Action {
     }
 }
 
+/// No resource here is managed by another service.
+const MANAGED: &[&str] = &["IncludeManagedResources"];
+
 /// What instances of every kind take along and a namespace does not have.
 const INSTANCE_HARDWARE: &[&str] = &[
     "AdditionalInfo",
@@ -223,7 +226,6 @@ const INSTANCE_HARDWARE: &[&str] = &[
     "CapacityReservationSpecification",
     "CpuOptions",
     "CreditSpecification",
-    "DisableApiStop",
     "EbsOptimized",
     "EnclaveOptions",
     "HibernationOptions",
@@ -232,7 +234,6 @@ const INSTANCE_HARDWARE: &[&str] = &[
     "LicenseSpecification",
     "MaintenanceOptions",
     "Monitoring",
-    "NetworkPerformanceOptions",
     "RamdiskId",
 ];
 
@@ -271,13 +272,13 @@ pub static ACTIONS: &[Action] = &[
     action("DescribeAddresses"),
     action("DescribeAvailabilityZones"),
     action("DescribeInstanceAttribute"),
-    action("DescribeInstanceStatus"),
+    action("DescribeInstanceStatus").without_effect(MANAGED),
     action("DescribeInstanceTypes"),
-    action("DescribeInstances"),
+    action("DescribeInstances").without_effect(MANAGED),
     action("DescribeInternetGateways"),
     action("DescribeKeyPairs"),
     action("DescribeNetworkInterfaceAttribute"),
-    action("DescribeNetworkInterfaces"),
+    action("DescribeNetworkInterfaces").without_effect(MANAGED),
     action("DescribeRegions"),
     action("DescribeRouteTables"),
     action("DescribeSecurityGroupRules"),
@@ -293,14 +294,21 @@ pub static ACTIONS: &[Action] = &[
     action("DisassociateSubnetCidrBlock"),
     action("DisassociateVpcCidrBlock"),
     action("ImportKeyPair"),
-    action("ModifyInstanceAttribute"),
+    action("ModifyInstanceAttribute").without_effect(&[
+        "BlockDeviceMapping",
+        "EbsOptimized",
+        "EnclaveOptions",
+        "Kernel",
+        "Ramdisk",
+        "SriovNetSupport",
+    ]),
     action("ModifyInstanceMetadataOptions"),
     action("ModifyNetworkInterfaceAttribute"),
     action("ModifySecurityGroupRules"),
     action("ModifySubnetAttribute"),
     action("ModifyVpcAttribute"),
     action("RebootInstances"),
-    action("ReleaseAddress"),
+    action("ReleaseAddress").without_effect(&["NetworkBorderGroup"]),
     action("ReplaceRoute"),
     action("ReplaceRouteTableAssociation"),
     action("ResetNetworkInterfaceAttribute"),
@@ -309,9 +317,11 @@ pub static ACTIONS: &[Action] = &[
     action("RunInstances")
         .without_effect(INSTANCE_HARDWARE)
         .note("An instance is a network namespace: there is no disk, profile or firmware to configure."),
-    action("StartInstances"),
-    action("StopInstances"),
-    action("TerminateInstances"),
+    action("StartInstances").without_effect(&["AdditionalInfo"]),
+    action("StopInstances")
+        .without_effect(&["SkipOsShutdown"])
+        .note("A namespace has no memory image to hibernate into."),
+    action("TerminateInstances").without_effect(&["SkipOsShutdown"]),
     action("UnassignIpv6Addresses"),
     action("UnassignPrivateIpAddresses"),
     action("UpdateSecurityGroupRuleDescriptionsEgress"),

@@ -20,7 +20,11 @@ pub fn support(name: &str) -> Option<Support> {
 #[must_use]
 pub fn page() -> String {
     let mut page = String::from(
-        "| action | support | refused parameters | taken without effect | note |\n|---|---|---|---|---|\n",
+        "A refused parameter answers `UnsupportedOperation` and the call changes nothing. One taken without \
+         effect is checked for its type and then ignored: scripts written for EC2 carry it, and nothing here \
+         depends on it. A parameter or action that the API does not have answers `UnknownParameter` or \
+         `InvalidAction`.\n\n\
+         | action | support | refused parameters | taken without effect | note |\n|---|---|---|---|---|\n",
     );
     for action in ACTIONS {
         let support = match action.support() {
