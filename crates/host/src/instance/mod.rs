@@ -160,28 +160,15 @@ impl Instance {
             environment: &environment,
             descriptors: &numbers,
             gate: CONTROL_FD,
+            gate_peer: ours.as_fd(),
         };
-        let child = sys::clone_and_execute(NAMESPACES, &plan)
-            .step(|| format!("make the namespaces of {}", options.id))?;
-        // The child's end must be closed here, or its death could not be seen.
-        drop(descriptors);
-        let process_id = ProcessId::of(child.pid)?;
-        let process = Process::from_parts(process_id, child.pidfd);
-        let instance = Self {
+        let child = sys::clone_and_execute(NAMESPACES, &plan, |child| map_users(child.pid, options))?;
+        let process = Process::from_parts(ProcessId::of(child.pid)?, child.pidfd);
+        Ok(Self {
             process,
             control: Some(ours),
             id: options.id.clone(),
-        };
-        match instance
-            .map_users(options.users)
-            .and_then(|()| instance.send(b"m"))
-        {
-            Ok(()) => Ok(instance),
-            Err(error) => {
-                let _ = instance.kill(Duration::ZERO);
-                Err(error)
-            }
-        }
+        })
     }
 
     /// Takes hold of an instance that an earlier card started.
@@ -275,18 +262,24 @@ impl Instance {
             .step(|| format!("speak to instance {}", self.id))?;
         Ok(())
     }
+}
 
-    fn map_users(&self, users: UserMap) -> Result<()> {
-        let pid = self.pid();
-        let write = |file: &str, text: &str| {
-            fs::write(format!("/proc/{pid}/{file}"), text).step(|| format!("map users of {}", self.id))
-        };
-        if users == UserMap::Single {
-            write("setgroups", "deny")?;
-        }
-        write("uid_map", &users.line(rustix::process::geteuid().as_raw()))?;
-        write("gid_map", &users.line(rustix::process::getegid().as_raw()))
+/// Writes the user maps of a child that waits for them.
+fn map_users(pid: u32, options: &InstanceOptions) -> Result<()> {
+    let write = |file: &str, text: &str| {
+        fs::write(format!("/proc/{pid}/{file}"), text).step(|| format!("map users of {}", options.id))
+    };
+    if options.users == UserMap::Single {
+        write("setgroups", "deny")?;
     }
+    write(
+        "uid_map",
+        &options.users.line(rustix::process::geteuid().as_raw()),
+    )?;
+    write(
+        "gid_map",
+        &options.users.line(rustix::process::getegid().as_raw()),
+    )
 }
 
 impl AsFd for Instance {

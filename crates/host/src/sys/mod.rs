@@ -10,10 +10,14 @@
     reason = "kernel requests without a safe wrapper in std or rustix"
 )]
 
-use std::ffi::{CStr, CString, c_int, c_void};
+mod spawn;
+
+use std::ffi::{CStr, c_int, c_void};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+
+pub(crate) use spawn::{ChildPlan, clone_and_execute};
 
 /// Turns the -1 convention of C into a `Result`.
 fn check(result: c_int) -> io::Result<c_int> {
@@ -216,134 +220,6 @@ pub(crate) fn unshare_namespaces(flags: rustix::thread::UnshareFlags) -> io::Res
     // SAFETY: without FILES, asserted above, no thread can come to hold descriptors of another table.
     unsafe { rustix::thread::unshare_unsafe(flags) }?;
     Ok(())
-}
-
-/// What a cloned child does: wait for a byte, arrange its descriptors, execute.
-#[derive(Debug)]
-pub(crate) struct ChildPlan<'a> {
-    /// Program to execute, by descriptor.
-    pub(crate) program: BorrowedFd<'a>,
-    /// Arguments, argv[0] first.
-    pub(crate) arguments: &'a [CString],
-    /// Environment.
-    pub(crate) environment: &'a [CString],
-    /// Descriptors that become 0, 1, 2, … in the child; each must be numbered above their count.
-    pub(crate) descriptors: &'a [RawFd],
-    /// Index in `descriptors` of a socket: the child executes only after reading one byte from it, and
-    /// sends the error number to it when it cannot execute.
-    pub(crate) gate: usize,
-}
-
-/// A child made by [`clone_and_execute`].
-#[derive(Debug)]
-pub(crate) struct Child {
-    /// Process id in the caller's pid namespace.
-    pub(crate) pid: u32,
-    /// A descriptor of the process.
-    pub(crate) pidfd: OwnedFd,
-}
-
-/// `clone` with namespace flags and a copy of the address space; the child then follows `plan`.
-pub(crate) fn clone_and_execute(flags: c_int, plan: &ChildPlan<'_>) -> io::Result<Child> {
-    let arguments = pointers(plan.arguments);
-    let environment = pointers(plan.environment);
-    let mut pidfd: c_int = -1;
-    let flags = flags | libc::CLONE_PIDFD | libc::SIGCHLD;
-    let no_stack = ptr::null_mut::<c_void>();
-    // SAFETY: without CLONE_VM, CLONE_THREAD and CLONE_FILES this is fork(): the child runs on a copy of
-    // this stack (a null stack means that). The kernel writes the process descriptor to `pidfd`, which
-    // outlives the call. The child only makes the async-signal-safe calls of `run_child`.
-    let pid = unsafe {
-        libc::syscall(
-            libc::SYS_clone,
-            libc::c_long::from(flags),
-            no_stack,
-            &raw mut pidfd,
-            ptr::null_mut::<c_int>(),
-            ptr::null_mut::<c_void>(),
-        )
-    };
-    if pid == 0 {
-        run_child(plan, &arguments, &environment);
-    }
-    let pid = check_long(pid)?;
-    // SAFETY: clone succeeded with CLONE_PIDFD, so the kernel has put a new descriptor there that
-    // nobody else owns.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Child {
-        pid: u32::try_from(pid).unwrap_or_default(),
-        pidfd,
-    })
-}
-
-/// A null-terminated array of C strings, as exec wants it.
-fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
-}
-
-/// The child's side. Other threads of the parent may have held any lock at the time of the clone, so
-/// nothing here may allocate, print or unwind: system calls only.
-fn run_child(
-    plan: &ChildPlan<'_>,
-    arguments: &[*const libc::c_char],
-    environment: &[*const libc::c_char],
-) -> ! {
-    let gate = plan.descriptors[plan.gate];
-    let mut byte = 0u8;
-    // SAFETY: reads at most one byte into a local that outlives the call.
-    let got = unsafe { libc::read(gate, (&raw mut byte).cast::<c_void>(), 1) };
-    if got != 1 {
-        // SAFETY: _exit ends the process without running any code of the parent's copy.
-        unsafe { libc::_exit(126) };
-    }
-    let _ = execute(plan, arguments, environment);
-    let error = io::Error::last_os_error()
-        .raw_os_error()
-        .unwrap_or(libc::EIO)
-        .to_ne_bytes();
-    // SAFETY: writes four bytes of a local that outlives the call.
-    unsafe { libc::write(gate, error.as_ptr().cast::<c_void>(), error.len()) };
-    // SAFETY: as above.
-    unsafe { libc::_exit(127) }
-}
-
-/// Arranges descriptors, signals and session, then executes. Returns only when something failed; then
-/// `errno` says what.
-fn execute(
-    plan: &ChildPlan<'_>,
-    arguments: &[*const libc::c_char],
-    environment: &[*const libc::c_char],
-) -> Result<(), ()> {
-    let succeeded = |result: c_int| if result < 0 { Err(()) } else { Ok(()) };
-    let mut number: c_int = 0;
-    for descriptor in plan.descriptors {
-        // SAFETY: dup2 between numbers; what was open at `number` is the parent's copy and not used here.
-        succeeded(unsafe { libc::dup2(*descriptor, number) })?;
-        number += 1;
-    }
-    // SAFETY: sigset_t is plain data for which all zeroes is a legal value.
-    let mut none: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the set is a local that outlives the call.
-    succeeded(unsafe { libc::sigemptyset(&raw mut none) })?;
-    // SAFETY: the set is a local that outlives the call.
-    succeeded(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) })?;
-    // SAFETY: no arguments; it cannot fail in a fresh child, which leads no process group.
-    unsafe { libc::setsid() };
-    // SAFETY: numbers only; failing (an old kernel) leaves descriptors to their own close-on-exec flags.
-    unsafe { libc::syscall(libc::SYS_close_range, number, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    // SAFETY: the path is the empty C string, both arrays end with a null pointer, and everything they
-    // point to outlives the call.
-    unsafe {
-        libc::syscall(
-            libc::SYS_execveat,
-            plan.program.as_raw_fd(),
-            c"".as_ptr(),
-            arguments.as_ptr(),
-            environment.as_ptr(),
-            libc::AT_EMPTY_PATH,
-        )
-    };
-    Err(())
 }
 
 /// A copy of `fd` with a number of at least `least`, closed on exec.
