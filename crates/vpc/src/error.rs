@@ -99,12 +99,14 @@ error_codes! {
     DefaultVpcAlreadyExists = "DefaultVpcAlreadyExists", 400;
     DependencyViolation = "DependencyViolation", 400;
     DryRunOperation = "DryRunOperation", 412;
+    FilterLimitExceeded = "FilterLimitExceeded", 400;
     GatewayNotAttached = "Gateway.NotAttached", 400;
     IdempotentParameterMismatch = "IdempotentParameterMismatch", 400;
     IncorrectInstanceState = "IncorrectInstanceState", 400;
     IncorrectState = "IncorrectState", 400;
     InstanceLimitExceeded = "InstanceLimitExceeded", 400;
     InsufficientAddressCapacity = "InsufficientAddressCapacity", 500;
+    InsufficientCidrBlocks = "InsufficientCidrBlocks", 400;
     InsufficientFreeAddressesInSubnet = "InsufficientFreeAddressesInSubnet", 400;
     InternalError = "InternalError", 500;
     InternetGatewayLimitExceeded = "InternetGatewayLimitExceeded", 400;
@@ -128,6 +130,7 @@ error_codes! {
     InvalidGroupNotFound = "InvalidGroup.NotFound", 400;
     InvalidGroupReserved = "InvalidGroup.Reserved", 400;
     InvalidId = "InvalidID", 400;
+    InvalidInstanceId = "InvalidInstanceID", 400;
     InvalidInstanceIdMalformed = "InvalidInstanceID.Malformed", 400;
     InvalidInstanceIdNotFound = "InvalidInstanceID.NotFound", 400;
     InvalidInternetGatewayIdMalformed = "InvalidInternetGatewayId.Malformed", 400;
@@ -166,6 +169,8 @@ error_codes! {
     InvalidVpcIdNotFound = "InvalidVpcID.NotFound", 400;
     InvalidVpcRange = "InvalidVpc.Range", 400;
     InvalidZoneNotFound = "InvalidAvailabilityZone", 400;
+    KeyPairLimitExceeded = "KeyPairLimitExceeded", 400;
+    MissingInput = "MissingInput", 400;
     MissingParameter = "MissingParameter", 400;
     NetworkInterfaceLimitExceeded = "NetworkInterfaceLimitExceeded", 400;
     OperationNotPermitted = "OperationNotPermitted", 400;
@@ -182,7 +187,8 @@ error_codes! {
     UnknownParameter = "UnknownParameter", 400;
     Unsupported = "Unsupported", 400;
     UnsupportedOperation = "UnsupportedOperation", 400;
-    VpcCidrConflict = "CidrConflict", 400;
+    VpcCidrBlockLimitExceeded = "VpcCidrBlockLimitExceeded", 400;
+    VpcIdNotSpecified = "VPCIdNotSpecified", 400;
     VpcLimitExceeded = "VpcLimitExceeded", 400;
 }
 

@@ -13,15 +13,26 @@
 pub mod command;
 pub mod error;
 pub mod ids;
+pub mod instance_type;
 pub mod quota;
 pub mod reply;
 pub mod report;
 pub mod resource;
 pub mod scope;
 pub mod shape;
+pub mod zone;
 
+mod action;
+mod allocate;
+mod compile;
+mod draft;
+mod invariant;
 mod model;
+mod region;
+mod select;
+mod view;
 
+pub use compile::{compile, compile_events};
 pub use error::{Ec2Error, ErrorCode};
 pub use model::{Context, Model};
 pub use report::CardReport;

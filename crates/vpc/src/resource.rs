@@ -71,6 +71,8 @@ text_enum! {
         Subnet = "subnet",
         /// [`SecurityGroup`].
         SecurityGroup = "security-group",
+        /// [`SecurityGroupRule`], which lives in its group.
+        SecurityGroupRule = "security-group-rule",
         /// [`InternetGateway`].
         InternetGateway = "internet-gateway",
         /// [`RouteTable`].

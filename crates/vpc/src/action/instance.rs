@@ -1,0 +1,774 @@
+//! Instances after their launch: stopping, starting, terminating, showing, changing.
+
+use super::Outcome;
+use super::check::{bad_value, required, some};
+use super::{address, group, interface};
+use crate::command::{
+    DescribeInstanceAttribute, DescribeInstanceStatus, DescribeInstanceTypes, DescribeInstances,
+    ModifyInstanceAttribute, ModifyInstanceMetadataOptions, RebootInstances, StartInstances, StopInstances,
+    TerminateInstances,
+};
+use crate::draft::Draft;
+use crate::error::{Ec2Error, ErrorCode};
+use crate::ids::{InstanceId, ResourceId, clip};
+use crate::instance_type::{InstanceType, TYPES};
+use crate::reply::{
+    DescribeInstanceAttributeResult, DescribeInstanceStatusResult, DescribeInstanceTypesResult,
+    DescribeInstancesResult, ModifyInstanceMetadataOptionsResult, Reply, StartInstancesResult,
+    StopInstancesResult, TerminateInstancesResult,
+};
+use crate::resource::{
+    Instance, InstanceState, MetadataOptions, NetworkInterface, ShutdownBehavior, StateReason,
+};
+use crate::select::{Field, Item, Selection, flag, number, select, text, time};
+use crate::shape::{self, AttributeBooleanValue, AttributeValue, InstanceStateChange};
+use crate::view;
+use crate::zone;
+
+pub(super) fn terminate_instances(draft: &mut Draft<'_>, c: &TerminateInstances) -> Outcome {
+    let ids = named(draft, &c.instance_ids)?;
+    for id in &ids {
+        if draft
+            .get::<Instance>(*id)
+            .is_some_and(|i| i.disable_api_termination)
+        {
+            return Err(Ec2Error::new(
+                ErrorCode::OperationNotPermitted,
+                format!(
+                    "The instance '{id}' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again."
+                ),
+            ));
+        }
+    }
+    let mut changes = Vec::new();
+    for id in ids {
+        changes.push(changed(draft, id, |draft, before| match before {
+            InstanceState::Terminated | InstanceState::ShuttingDown => {}
+            // A stopped instance has nothing that the card would have to take down.
+            InstanceState::Stopped => {
+                user_shutdown(draft, id);
+                finish_termination(draft, id);
+            }
+            _ => {
+                set_state(draft, id, InstanceState::ShuttingDown);
+                user_shutdown(draft, id);
+            }
+        }));
+    }
+    Ok(TerminateInstancesResult {
+        terminating_instances: changes,
+    }
+    .into())
+}
+
+pub(super) fn stop_instances(draft: &mut Draft<'_>, c: &StopInstances) -> Outcome {
+    let ids = named(draft, &c.instance_ids)?;
+    for id in &ids {
+        let state = draft.get::<Instance>(*id).map(|i| i.state);
+        let good = [
+            InstanceState::Running,
+            InstanceState::Stopping,
+            InstanceState::Stopped,
+        ];
+        if !state.is_some_and(|s| good.contains(&s)) {
+            return Err(wrong_state(*id, "stopped"));
+        }
+    }
+    let mut changes = Vec::new();
+    for id in ids {
+        changes.push(changed(draft, id, |draft, before| {
+            if before == InstanceState::Running {
+                set_state(draft, id, InstanceState::Stopping);
+                user_shutdown(draft, id);
+            }
+        }));
+    }
+    Ok(StopInstancesResult {
+        stopping_instances: changes,
+    }
+    .into())
+}
+
+pub(super) fn start_instances(draft: &mut Draft<'_>, c: &StartInstances) -> Outcome {
+    let ids = named(draft, &c.instance_ids)?;
+    for id in &ids {
+        let state = draft.get::<Instance>(*id).map(|i| i.state);
+        let good = [
+            InstanceState::Running,
+            InstanceState::Pending,
+            InstanceState::Stopped,
+        ];
+        if !state.is_some_and(|s| good.contains(&s)) {
+            return Err(wrong_state(*id, "started"));
+        }
+    }
+    let mut changes = Vec::new();
+    for id in ids {
+        if draft
+            .get::<Instance>(id)
+            .is_some_and(|i| i.state == InstanceState::Stopped)
+        {
+            give_public(draft, id)?;
+        }
+        changes.push(changed(draft, id, |draft, before| {
+            if before == InstanceState::Stopped {
+                let now = draft.now;
+                draft.change::<Instance>(id, |instance| {
+                    instance.state = InstanceState::Pending;
+                    instance.launch_time = now;
+                    instance.state_reason = None;
+                    instance.transition_reason = String::new();
+                });
+            }
+        }));
+    }
+    Ok(StartInstancesResult {
+        starting_instances: changes,
+    }
+    .into())
+}
+
+pub(super) fn reboot_instances(draft: &mut Draft<'_>, c: &RebootInstances) -> Outcome {
+    for id in named(draft, &c.instance_ids)? {
+        if !draft
+            .get::<Instance>(id)
+            .is_some_and(|i| i.state == InstanceState::Running)
+        {
+            return Err(wrong_state(id, "rebooted"));
+        }
+    }
+    // A reboot changes nothing that the model keeps; the card does it.
+    Ok(Reply::Done)
+}
+
+/// Changes an instance's state.
+pub(crate) fn set_state(draft: &mut Draft<'_>, id: InstanceId, state: InstanceState) {
+    draft.change::<Instance>(id, |instance| instance.state = state);
+}
+
+/// Brings an instance to its end: interfaces go with it or are let go.
+pub(crate) fn finish_termination(draft: &mut Draft<'_>, id: InstanceId) {
+    let attached: Vec<_> = draft.interfaces_of(id).into_iter().cloned().collect();
+    for found in attached {
+        if found.attachment.as_ref().is_some_and(|a| a.delete_on_termination) {
+            interface::delete(draft, found.id);
+        } else {
+            draft.change_interface(found.id, |i| {
+                i.attachment = None;
+                drop_auto_public(i);
+            });
+        }
+    }
+    let now = draft.now;
+    draft.change::<Instance>(id, |instance| {
+        instance.state = InstanceState::Terminated;
+        instance.terminated = Some(now);
+        // What ran there is nobody's business any more, and the memory of it is bounded.
+        instance.user_data = None;
+    });
+}
+
+/// Takes the auto-assigned public addresses of a stopped instance away.
+pub(crate) fn release_public(draft: &mut Draft<'_>, id: InstanceId) {
+    let attached: Vec<_> = draft.interfaces_of(id).iter().map(|i| i.id).collect();
+    for id in attached {
+        draft.change_interface(id, drop_auto_public);
+    }
+}
+
+fn drop_auto_public(interface: &mut NetworkInterface) {
+    for private in &mut interface.private_addresses {
+        private.association = private.association.filter(|a| a.elastic.is_some());
+    }
+}
+
+/// Gives the instance a public address, if its primary interface is to have one.
+///
+/// Only a single interface gets one, as on EC2.
+pub(super) fn give_public(draft: &mut Draft<'_>, id: InstanceId) -> Result<(), Ec2Error> {
+    let interfaces = draft.interfaces_of(id);
+    let [only] = interfaces.as_slice() else {
+        return Ok(());
+    };
+    let only = (*only).clone();
+    address::assign_auto(draft, only)
+}
+
+fn user_shutdown(draft: &mut Draft<'_>, id: InstanceId) {
+    let text = format!("User initiated ({})", draft.now.strftime("%Y-%m-%d %H:%M:%S GMT"));
+    draft.change::<Instance>(id, |instance| {
+        instance.transition_reason = text;
+        instance.state_reason = Some(StateReason {
+            code: "Client.UserInitiatedShutdown".into(),
+            message: "Client.UserInitiatedShutdown: User initiated shutdown".into(),
+        });
+    });
+}
+
+/// The instances that a request names, each once.
+fn named(draft: &Draft<'_>, texts: &[String]) -> Result<Vec<InstanceId>, Ec2Error> {
+    let mut ids = Vec::new();
+    let mut unknown = Vec::new();
+    for text in some("instanceId", texts)? {
+        let id = InstanceId::parse(text)?;
+        if draft.get::<Instance>(id).is_none() {
+            unknown.push(clip(text));
+        } else if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    match unknown.as_slice() {
+        [] => Ok(ids),
+        [one] => Err(InstanceId::not_found(one)),
+        many => Err(Ec2Error::new(
+            ErrorCode::InvalidInstanceIdNotFound,
+            format!("The instance IDs '{}' do not exist", many.join(", ")),
+        )),
+    }
+}
+
+fn changed(
+    draft: &mut Draft<'_>,
+    id: InstanceId,
+    change: impl FnOnce(&mut Draft<'_>, InstanceState),
+) -> InstanceStateChange {
+    let state = |draft: &Draft<'_>| draft.get::<Instance>(id).map(|i| i.state);
+    let before = state(draft);
+    if let Some(before) = before {
+        change(draft, before);
+    }
+    InstanceStateChange {
+        instance_id: Some(id.to_string()),
+        current_state: state(draft).map(view::state),
+        previous_state: before.map(view::state),
+    }
+}
+
+fn wrong_state(id: InstanceId, done: &str) -> Ec2Error {
+    Ec2Error::new(
+        ErrorCode::IncorrectInstanceState,
+        format!("The instance '{id}' is not in a state from which it can be {done}."),
+    )
+}
+
+pub(super) fn describe_instances(draft: &mut Draft<'_>, c: &DescribeInstances) -> Outcome {
+    let items = shown(draft, &c.instance_ids)?;
+    let selection = Selection {
+        filters: &c.filters,
+        max_results: c.max_results,
+        next_token: c.next_token.as_deref(),
+        by_id: !c.instance_ids.is_empty(),
+    };
+    let (items, next_token) = select(items, selection)?;
+    let mut reservations: Vec<shape::Reservation> = Vec::new();
+    for item in items {
+        let id = Some(item.reservation);
+        match reservations.iter_mut().find(|r| r.reservation_id == id) {
+            Some(reservation) => reservation.instances.push(item.instance),
+            None => reservations.push(shape::Reservation {
+                reservation_id: id,
+                owner_id: Some(draft.scope.account.to_string()),
+                instances: vec![item.instance],
+                ..shape::Reservation::default()
+            }),
+        }
+    }
+    for reservation in &mut reservations {
+        reservation.instances.sort_by_key(|i| i.ami_launch_index);
+    }
+    Ok(DescribeInstancesResult {
+        next_token,
+        reservations,
+    }
+    .into())
+}
+
+fn shown(draft: &Draft<'_>, ids: &[String]) -> Result<Vec<ShownInstance>, Ec2Error> {
+    let ids = if ids.is_empty() {
+        draft.all::<Instance>().map(|i| i.id).collect()
+    } else {
+        named(draft, ids)?
+    };
+    let instances = ids.into_iter().filter_map(|id| draft.get::<Instance>(id));
+    let show = |instance: &Instance| ShownInstance {
+        reservation: instance.reservation_id.to_string(),
+        instance: view::instance(draft, instance),
+    };
+    Ok(instances.map(show).collect())
+}
+
+/// An instance with its reservation, for filters on both.
+struct ShownInstance {
+    reservation: String,
+    instance: shape::Instance,
+}
+
+pub(super) fn describe_instance_status(draft: &mut Draft<'_>, c: &DescribeInstanceStatus) -> Outcome {
+    let all = c.include_all_instances == Some(true);
+    let ids = if c.instance_ids.is_empty() {
+        draft.all::<Instance>().map(|i| i.id).collect()
+    } else {
+        named(draft, &c.instance_ids)?
+    };
+    let found = ids.into_iter().filter_map(|id| draft.get::<Instance>(id));
+    let running = found.filter(|i| all || i.state == InstanceState::Running);
+    let items = running.map(|instance| show_status(draft, instance)).collect();
+    let selection = Selection {
+        filters: &c.filters,
+        max_results: c.max_results,
+        next_token: c.next_token.as_deref(),
+        by_id: !c.instance_ids.is_empty(),
+    };
+    let (instance_statuses, next_token) = select(items, selection)?;
+    Ok(DescribeInstanceStatusResult {
+        instance_statuses,
+        next_token,
+    }
+    .into())
+}
+
+fn show_status(draft: &Draft<'_>, instance: &Instance) -> shape::InstanceStatus {
+    let (status, reachable) = match instance.state {
+        InstanceState::Running => ("ok", Some("passed")),
+        InstanceState::Pending => ("initializing", Some("initializing")),
+        _ => ("not-applicable", None),
+    };
+    let summary = || shape::InstanceStatusSummary {
+        status: Some(status.into()),
+        details: reachable
+            .map(|reachable| shape::InstanceStatusDetails {
+                name: Some("reachability".into()),
+                status: Some(reachable.into()),
+                ..shape::InstanceStatusDetails::default()
+            })
+            .into_iter()
+            .collect(),
+    };
+    shape::InstanceStatus {
+        availability_zone: Some(instance.availability_zone.clone()),
+        availability_zone_id: Some(zone::zone_id(&draft.scope.region, &instance.availability_zone)),
+        instance_id: Some(instance.id.to_string()),
+        instance_state: Some(view::state(instance.state)),
+        instance_status: Some(summary()),
+        system_status: Some(summary()),
+    }
+}
+
+pub(super) fn describe_instance_attribute(draft: &mut Draft<'_>, c: &DescribeInstanceAttribute) -> Outcome {
+    let instance = draft.need::<Instance>("instanceId", &c.instance_id)?;
+    let interfaces = draft.interfaces_of(instance.id);
+    let primary = interfaces.first();
+    let mut result = DescribeInstanceAttributeResult {
+        instance_id: Some(instance.id.to_string()),
+        ..DescribeInstanceAttributeResult::default()
+    };
+    let flag = |value| Some(AttributeBooleanValue { value: Some(value) });
+    let text = |value: String| Some(AttributeValue { value: Some(value) });
+    match required("attribute", &c.attribute)? {
+        "sourceDestCheck" => result.source_dest_check = primary.and_then(|i| flag(i.source_dest_check)),
+        "groupSet" => result.groups = primary.map(|i| view::groups(draft, i)).unwrap_or_default(),
+        "instanceType" => result.instance_type = text(instance.instance_type.clone()),
+        "disableApiTermination" => result.disable_api_termination = flag(instance.disable_api_termination),
+        "instanceInitiatedShutdownBehavior" => {
+            result.instance_initiated_shutdown_behavior = text(instance.shutdown_behavior.to_string());
+        }
+        "userData" => {
+            use base64::Engine as _;
+            let encode = |data: &Vec<u8>| base64::engine::general_purpose::STANDARD.encode(data);
+            result.user_data = Some(AttributeValue {
+                value: instance.user_data.as_ref().map(encode),
+            });
+        }
+        "rootDeviceName" => result.root_device_name = text("/dev/xvda".into()),
+        "enaSupport" => result.ena_support = flag(true),
+        other => return Err(bad_value("attribute", other, "Unknown or unsupported attribute.")),
+    }
+    Ok(result.into())
+}
+
+pub(super) fn modify_instance_attribute(draft: &mut Draft<'_>, c: &ModifyInstanceAttribute) -> Outcome {
+    let mut instance = draft.need::<Instance>("instanceId", &c.instance_id)?.clone();
+    let primary = draft.interfaces_of(instance.id).first().map(|i| i.id);
+    let old_form = |name: &str| {
+        c.value
+            .as_deref()
+            .filter(|_| c.attribute.as_deref() == Some(name))
+    };
+    let as_flag = |text: &str| match text.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(bad_value("value", text, "Expecting true or false.")),
+    };
+    let flag = |value: &Option<AttributeBooleanValue>, name: &str| match value.as_ref().and_then(|v| v.value)
+    {
+        Some(value) => Ok(Some(value)),
+        None => old_form(name).map(as_flag).transpose(),
+    };
+    let mut changes = 0;
+    if let Some(on) = flag(&c.source_dest_check, "sourceDestCheck")? {
+        let [_] = draft.interfaces_of(instance.id).as_slice() else {
+            return Err(Ec2Error::new(
+                ErrorCode::InvalidInstanceId,
+                "There are multiple interfaces attached to the instance. Please specify an interface ID for the operation instead.",
+            ));
+        };
+        if let Some(id) = primary {
+            draft.change_interface(id, |i| i.source_dest_check = on);
+        }
+        changes += 1;
+    }
+    if let Some(on) = flag(&c.disable_api_termination, "disableApiTermination")? {
+        instance.disable_api_termination = on;
+        changes += 1;
+    }
+    let behavior = c
+        .instance_initiated_shutdown_behavior
+        .as_ref()
+        .and_then(|v| v.value.as_deref());
+    if let Some(text) = behavior.or(old_form("instanceInitiatedShutdownBehavior")) {
+        instance.shutdown_behavior = shutdown_behavior(text)?;
+        changes += 1;
+    }
+    let kind = c.instance_type.as_ref().and_then(|v| v.value.as_deref());
+    if let Some(text) = kind.or(old_form("instanceType")) {
+        check_stopped(&instance)?;
+        instance.instance_type = instance_type(text)?.name.to_owned();
+        changes += 1;
+    }
+    if let Some(text) = c.user_data.as_ref().and_then(|v| v.value.as_deref()) {
+        check_stopped(&instance)?;
+        instance.user_data = super::launch::user_data(Some(text))?;
+        changes += 1;
+    }
+    if !c.groups.is_empty() {
+        let Some(found) = primary.and_then(|id| draft.get::<NetworkInterface>(id)) else {
+            return Err(wrong_state(instance.id, "modified"));
+        };
+        let (id, vpc) = (found.id, found.vpc_id);
+        let groups = group::for_interface(draft, vpc, &c.groups, &[])?;
+        draft.change_interface(id, |i| i.groups = groups);
+        changes += 1;
+    }
+    if changes != 1 {
+        return Err(Ec2Error::combination(
+            "Exactly one attribute can be modified per call.",
+        ));
+    }
+    draft.put(instance);
+    Ok(Reply::Done)
+}
+
+fn check_stopped(instance: &Instance) -> Result<(), Ec2Error> {
+    if instance.state != InstanceState::Stopped {
+        return Err(Ec2Error::new(
+            ErrorCode::IncorrectInstanceState,
+            format!("The instance '{}' is not in the 'stopped' state.", instance.id),
+        ));
+    }
+    Ok(())
+}
+
+/// The instance type that a request's text stands for.
+pub(super) fn instance_type(text: &str) -> Result<&'static InstanceType, Ec2Error> {
+    let message = || Ec2Error::invalid_value(format!("Invalid value '{}' for InstanceType.", clip(text)));
+    InstanceType::find(text).ok_or_else(message)
+}
+
+/// The shutdown behaviour that a request's text stands for.
+pub(super) fn shutdown_behavior(text: &str) -> Result<ShutdownBehavior, Ec2Error> {
+    let found = ShutdownBehavior::from_text(text);
+    found.ok_or_else(|| {
+        bad_value(
+            "instanceInitiatedShutdownBehavior",
+            text,
+            "Expecting stop or terminate.",
+        )
+    })
+}
+
+pub(super) fn modify_instance_metadata_options(
+    draft: &mut Draft<'_>,
+    c: &ModifyInstanceMetadataOptions,
+) -> Outcome {
+    let mut instance = draft.need::<Instance>("instanceId", &c.instance_id)?.clone();
+    let request = shape::InstanceMetadataOptionsRequest {
+        http_tokens: c.http_tokens.clone(),
+        http_put_response_hop_limit: c.http_put_response_hop_limit,
+        http_endpoint: c.http_endpoint.clone(),
+        http_protocol_ipv6: c.http_protocol_ipv6.clone(),
+        instance_metadata_tags: c.instance_metadata_tags.clone(),
+    };
+    instance.metadata = metadata_options(instance.metadata, Some(&request))?;
+    let result = ModifyInstanceMetadataOptionsResult {
+        instance_id: Some(instance.id.to_string()),
+        instance_metadata_options: Some(shape::InstanceMetadataOptionsResponse {
+            state: Some("pending".into()),
+            ..view::metadata(&instance.metadata)
+        }),
+    };
+    draft.put(instance);
+    Ok(result.into())
+}
+
+/// Metadata options with what a request changes.
+pub(super) fn metadata_options(
+    mut options: MetadataOptions,
+    request: Option<&shape::InstanceMetadataOptionsRequest>,
+) -> Result<MetadataOptions, Ec2Error> {
+    let Some(request) = request else {
+        return Ok(options);
+    };
+    let on = |parameter: &str, value: &Option<String>, yes: &str, no: &str, old: bool| match value.as_deref()
+    {
+        None => Ok(old),
+        Some(text) if text == yes => Ok(true),
+        Some(text) if text == no => Ok(false),
+        Some(text) => Err(bad_value(parameter, text, &format!("Expecting {yes} or {no}."))),
+    };
+    let tokens = options.tokens_required;
+    options.tokens_required = on("httpTokens", &request.http_tokens, "required", "optional", tokens)?;
+    options.enabled = on(
+        "httpEndpoint",
+        &request.http_endpoint,
+        "enabled",
+        "disabled",
+        options.enabled,
+    )?;
+    options.ipv6 = on(
+        "httpProtocolIpv6",
+        &request.http_protocol_ipv6,
+        "enabled",
+        "disabled",
+        options.ipv6,
+    )?;
+    let tags = &request.instance_metadata_tags;
+    options.tags = on("instanceMetadataTags", tags, "enabled", "disabled", options.tags)?;
+    if let Some(limit) = request.http_put_response_hop_limit {
+        let good = u8::try_from(limit).ok().filter(|limit| (1..=64).contains(limit));
+        options.hop_limit = good.ok_or_else(|| {
+            bad_value(
+                "httpPutResponseHopLimit",
+                &limit.to_string(),
+                "Expecting 1 to 64.",
+            )
+        })?;
+    }
+    Ok(options)
+}
+
+pub(super) fn describe_instance_types(_draft: &mut Draft<'_>, c: &DescribeInstanceTypes) -> Outcome {
+    let found: Vec<&InstanceType> = if c.instance_types.is_empty() {
+        TYPES.iter().collect()
+    } else {
+        c.instance_types
+            .iter()
+            .map(|text| instance_type(text))
+            .collect::<Result<_, _>>()?
+    };
+    let items = found.into_iter().map(show_type).collect();
+    let selection = Selection {
+        filters: &c.filters,
+        max_results: c.max_results,
+        next_token: c.next_token.as_deref(),
+        by_id: !c.instance_types.is_empty(),
+    };
+    let (instance_types, next_token) = select(items, selection)?;
+    Ok(DescribeInstanceTypesResult {
+        instance_types,
+        next_token,
+    }
+    .into())
+}
+
+fn show_type(kind: &InstanceType) -> shape::InstanceTypeInfo {
+    let number = |value: u32| i32::try_from(value).ok();
+    let mut shown = shape::InstanceTypeInfo {
+        instance_type: Some(kind.name.into()),
+        current_generation: Some(!kind.name.starts_with("m1.")),
+        bare_metal: Some(false),
+        ..shape::InstanceTypeInfo::default()
+    };
+    shown.vcpu_info = Some(shape::VCpuInfo {
+        default_vcpus: number(kind.vcpus),
+    });
+    shown.memory_info = Some(shape::MemoryInfo {
+        size_in_mib: Some(kind.memory_mib.into()),
+    });
+    shown.network_info = Some(shape::NetworkInfo {
+        maximum_network_interfaces: number(kind.interfaces()),
+        maximum_network_cards: number(kind.network_cards),
+        default_network_card_index: Some(0),
+        ipv4_addresses_per_interface: number(kind.addresses_per_interface),
+        ipv6_addresses_per_interface: number(kind.addresses_per_interface),
+        ipv6_supported: Some(true),
+        ena_support: Some("supported".into()),
+        efa_supported: Some(kind.efa),
+    });
+    shown
+}
+
+macro_rules! instance_field {
+    ($name:literal, $values:expr) => {
+        ($name, |s| {
+            let values: fn(&shape::Instance) -> Vec<String> = $values;
+            values(&s.instance)
+        })
+    };
+}
+
+macro_rules! interface_field {
+    ($name:literal, $values:expr) => {
+        ($name, |s| {
+            let values: fn(&shape::InstanceNetworkInterface) -> Vec<String> = $values;
+            s.instance.network_interfaces.iter().flat_map(values).collect()
+        })
+    };
+}
+
+impl Item for ShownInstance {
+    const FIELDS: &'static [Field<Self>] = &[
+        ("reservation-id", |s| vec![s.reservation.clone()]),
+        instance_field!("architecture", |i| text(&i.architecture)),
+        instance_field!("availability-zone", |i| {
+            i.placement
+                .iter()
+                .flat_map(|p| text(&p.availability_zone))
+                .collect()
+        }),
+        instance_field!("availability-zone-id", |i| {
+            i.placement
+                .iter()
+                .flat_map(|p| text(&p.availability_zone_id))
+                .collect()
+        }),
+        instance_field!("client-token", |i| text(&i.client_token)),
+        instance_field!("dns-name", |i| text(&i.public_dns_name)),
+        instance_field!("image-id", |i| text(&i.image_id)),
+        instance_field!("instance-id", |i| text(&i.instance_id)),
+        instance_field!("instance-state-code", |i| {
+            i.state.iter().flat_map(|s| number(s.code)).collect()
+        }),
+        instance_field!("instance-state-name", |i| {
+            i.state.iter().flat_map(|s| text(&s.name)).collect()
+        }),
+        instance_field!("instance-type", |i| text(&i.instance_type)),
+        instance_field!("instance.group-id", |i| {
+            i.security_groups.iter().flat_map(|g| text(&g.group_id)).collect()
+        }),
+        instance_field!("instance.group-name", |i| {
+            i.security_groups
+                .iter()
+                .flat_map(|g| text(&g.group_name))
+                .collect()
+        }),
+        instance_field!("ip-address", |i| text(&i.public_ip_address)),
+        instance_field!("ipv6-address", |i| text(&i.ipv6_address)),
+        instance_field!("key-name", |i| text(&i.key_name)),
+        instance_field!("launch-index", |i| number(i.ami_launch_index)),
+        instance_field!("launch-time", |i| time(i.launch_time)),
+        instance_field!("private-dns-name", |i| text(&i.private_dns_name)),
+        instance_field!("private-ip-address", |i| text(&i.private_ip_address)),
+        instance_field!("source-dest-check", |i| flag(i.source_dest_check)),
+        instance_field!("state-reason-code", |i| {
+            i.state_reason.iter().flat_map(|r| text(&r.code)).collect()
+        }),
+        instance_field!("subnet-id", |i| text(&i.subnet_id)),
+        instance_field!("tenancy", |i| i
+            .placement
+            .iter()
+            .flat_map(|p| text(&p.tenancy))
+            .collect()),
+        instance_field!("vpc-id", |i| text(&i.vpc_id)),
+        interface_field!("network-interface.addresses.association.public-ip", |n| {
+            let addresses = n.private_ip_addresses.iter().flat_map(|a| &a.association);
+            addresses.flat_map(|a| text(&a.public_ip)).collect()
+        }),
+        interface_field!("network-interface.addresses.private-ip-address", |n| {
+            n.private_ip_addresses
+                .iter()
+                .flat_map(|a| text(&a.private_ip_address))
+                .collect()
+        }),
+        interface_field!("network-interface.attachment.attachment-id", |n| {
+            n.attachment.iter().flat_map(|a| text(&a.attachment_id)).collect()
+        }),
+        interface_field!("network-interface.group-id", |n| {
+            n.groups.iter().flat_map(|g| text(&g.group_id)).collect()
+        }),
+        interface_field!("network-interface.mac-address", |n| text(&n.mac_address)),
+        interface_field!("network-interface.network-interface-id", |n| text(
+            &n.network_interface_id
+        )),
+        interface_field!("network-interface.private-dns-name", |n| text(
+            &n.private_dns_name
+        )),
+        interface_field!("network-interface.source-dest-check", |n| flag(
+            n.source_dest_check
+        )),
+        interface_field!("network-interface.status", |n| text(&n.status)),
+        interface_field!("network-interface.subnet-id", |n| text(&n.subnet_id)),
+        interface_field!("network-interface.vpc-id", |n| text(&n.vpc_id)),
+    ];
+
+    fn key(&self) -> String {
+        self.instance.instance_id.clone().unwrap_or_default()
+    }
+
+    fn tags(&self) -> &[shape::Tag] {
+        &self.instance.tags
+    }
+}
+
+impl Item for shape::InstanceStatus {
+    const FIELDS: &'static [Field<Self>] = &[
+        ("availability-zone", |s| text(&s.availability_zone)),
+        ("instance-state-code", |s| {
+            s.instance_state.iter().flat_map(|s| number(s.code)).collect()
+        }),
+        ("instance-state-name", |s| {
+            s.instance_state.iter().flat_map(|s| text(&s.name)).collect()
+        }),
+        ("instance-status.status", |s| {
+            s.instance_status.iter().flat_map(|s| text(&s.status)).collect()
+        }),
+        ("system-status.status", |s| {
+            s.system_status.iter().flat_map(|s| text(&s.status)).collect()
+        }),
+    ];
+
+    fn key(&self) -> String {
+        self.instance_id.clone().unwrap_or_default()
+    }
+
+    fn tags(&self) -> &[shape::Tag] {
+        &[]
+    }
+}
+
+impl Item for shape::InstanceTypeInfo {
+    const FIELDS: &'static [Field<Self>] = &[
+        ("instance-type", |t| text(&t.instance_type)),
+        ("current-generation", |t| flag(t.current_generation)),
+        ("bare-metal", |t| flag(t.bare_metal)),
+        ("network-info.efa-supported", |t| {
+            t.network_info
+                .iter()
+                .flat_map(|n| flag(n.efa_supported))
+                .collect()
+        }),
+        ("network-info.maximum-network-interfaces", |t| {
+            t.network_info
+                .iter()
+                .flat_map(|n| number(n.maximum_network_interfaces))
+                .collect()
+        }),
+    ];
+
+    fn key(&self) -> String {
+        self.instance_type.clone().unwrap_or_default()
+    }
+
+    fn tags(&self) -> &[shape::Tag] {
+        &[]
+    }
+}
