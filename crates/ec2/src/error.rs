@@ -89,7 +89,7 @@ impl From<Ec2Error> for ApiError {
     }
 }
 
-/// The HTTP status of the codes that this crate answers with.
+/// The HTTP status of the codes that this crate and its server answer with.
 ///
 /// Source: [AWS EC2 API reference, "Common client error codes", 2026-11]: a client's error is 400
 /// unless the table there says otherwise.
@@ -97,8 +97,10 @@ fn status_of(code: &str) -> u16 {
     match code {
         "AuthFailure" => 401,
         "InvalidClientTokenId" | "MissingAuthenticationToken" | "SignatureDoesNotMatch" => 403,
+        "RequestTimeout" => 408,
         "RequestEntityTooLarge" => 413,
         "InternalError" => 500,
+        "Unavailable" => 503,
         _ => 400,
     }
 }
@@ -123,6 +125,7 @@ mod tests {
         assert_eq!(ApiError::new("AuthFailure", "x").status, 401);
         assert_eq!(ApiError::new("SignatureDoesNotMatch", "x").status, 403);
         assert_eq!(ApiError::new("InternalError", "x").status, 500);
+        assert_eq!(ApiError::new("Unavailable", "x").status, 503);
     }
 
     #[test]

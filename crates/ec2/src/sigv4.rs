@@ -215,7 +215,7 @@ pub fn verify(
                     "The request signature we calculated does not match the signature you \
                      provided. Check your secret access key and signing method.",
                 )
-                .with_context(canonical));
+                .with_context(canonical.chars().take(MAX_CONTEXT_CHARS).collect::<String>()));
             }
             true
         }
@@ -691,3 +691,5 @@ const MAX_FIELDS: usize = 64;
 /// `test` are shorter.
 const MAX_ACCESS_KEY_BYTES: usize = 128;
 const MAX_REGION_BYTES: usize = 32;
+/// How much of a canonical request the log gets: enough to compare with a client's own.
+const MAX_CONTEXT_CHARS: usize = 2048;
