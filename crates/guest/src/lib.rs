@@ -24,6 +24,8 @@
 mod config;
 mod counters;
 mod event;
+#[doc(hidden)]
+pub mod fuzz;
 mod guest;
 mod icmp;
 mod links;
