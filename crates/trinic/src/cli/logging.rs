@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 
+use super::print;
+
 /// What is logged when `TRINIC_LOG` says nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Default {
@@ -19,10 +21,13 @@ pub(super) fn start(default: Default) {
         Default::Warn => "warn",
         Default::Info => "info",
     };
-    let filter = std::env::var("TRINIC_LOG")
-        .ok()
-        .and_then(|value| EnvFilter::try_new(value).ok())
-        .unwrap_or_else(|| EnvFilter::new(default));
+    let filter = match std::env::var("TRINIC_LOG") {
+        Ok(value) => EnvFilter::try_new(&value).unwrap_or_else(|error| {
+            print::progress(&format!("trinic: TRINIC_LOG is not used: {error}"));
+            EnvFilter::new(default)
+        }),
+        Err(_) => EnvFilter::new(default),
+    };
     // Fails only when a logger is there already, which then serves.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -1,9 +1,20 @@
 //! The command line: what each command is called, takes and prints.
 
+mod attach;
+mod client;
 mod completion;
+mod console;
+mod down;
 mod env;
+mod exec;
 mod logging;
+mod ls;
 mod print;
+mod stats;
+mod status;
+mod table;
+mod trace;
+mod up;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,11 +67,32 @@ pub enum Output {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Start the card and the EC2 API
+    Up(up::Arguments),
+    /// End the instances, the card and the API
+    Down(down::Arguments),
+    /// Say whether it runs, where, and what instances run on
+    Status,
+    /// List instances, interfaces, addresses and groups
+    Ls(ls::Arguments),
+    /// Print counters of interfaces, with drops by reason
+    Stats(stats::Arguments),
+    /// Say what would become of a packet, and which rule decides
+    Trace(trace::Arguments),
+    /// Run a command inside an instance
+    Exec(exec::Arguments),
+    /// Print what an instance printed
+    Console(console::Arguments),
+    /// Put an interface into a network namespace or container of yours
+    Attach(attach::Arguments),
     /// Print shell variables that point the AWS CLI and SDKs here
     Env(env::Arguments),
     /// Print a completion script for a shell
     Completion(completion::Arguments),
-    /// The card process; started by `trinic up`
+    /// Control in the background; started by `trinic up --detach`
+    #[command(hide = true)]
+    Control(up::Arguments),
+    /// The card process; started by control
     #[command(hide = true)]
     Card {
         /// Let names and packets out to the host's network
@@ -103,6 +135,16 @@ pub fn run() -> ExitCode {
 fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     let state = StateDir::resolve(cli.state);
     match cli.command {
+        Command::Up(arguments) => up::run(state, cli.output, &arguments),
+        Command::Control(arguments) => up::run_detached(state, &arguments),
+        Command::Down(arguments) => down::run(&state, cli.output, &arguments),
+        Command::Status => status::run(&state, cli.output),
+        Command::Ls(arguments) => ls::run(&state, cli.output, &arguments),
+        Command::Stats(arguments) => stats::run(&state, cli.output, &arguments),
+        Command::Trace(arguments) => trace::run(&state, cli.output, &arguments),
+        Command::Exec(arguments) => exec::run(&state, &arguments),
+        Command::Console(arguments) => console::run(&state, cli.output, &arguments),
+        Command::Attach(arguments) => attach::run(&state, cli.output, &arguments),
         Command::Env(arguments) => env::run(&state, cli.output, &arguments),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Card { uplink } => {

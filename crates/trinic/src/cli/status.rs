@@ -1,0 +1,48 @@
+//! `trinic status`: whether it runs, where, on what.
+
+use std::process::ExitCode;
+
+use super::{Failure, Output, client, print};
+use crate::control::admin::{Request, Status};
+use crate::control::link::CardStatus;
+use crate::state::StateDir;
+
+pub(super) fn run(state: &StateDir, output: Output) -> Result<ExitCode, Failure> {
+    let status: Status = client::ask_for(state, &Request::Status)?;
+    match output {
+        Output::Json => print::json(&status)?,
+        Output::Text => print::text(&text(state, &status))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(state: &StateDir, status: &Status) -> String {
+    let card = match &status.card {
+        CardStatus::Starting => "starting".to_owned(),
+        CardStatus::Up {
+            pid,
+            backend,
+            backend_reason,
+            ..
+        } => {
+            let reason = backend_reason
+                .as_ref()
+                .map_or_else(String::new, |reason| format!(" ({reason})"));
+            format!("process {pid}, backend {backend:?}{reason}")
+        }
+        CardStatus::Down { reason } => format!("down: {reason}"),
+        CardStatus::Ended => "ended".to_owned(),
+    };
+    format!(
+        "API:      {}\nState:    {}{}\nControl:  process {}, version {}\nCard:     {card}\n",
+        status.endpoint,
+        state.root().display(),
+        if status.ephemeral {
+            " (API state in memory)"
+        } else {
+            ""
+        },
+        status.pid,
+        status.version,
+    )
+}

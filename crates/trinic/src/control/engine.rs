@@ -1,0 +1,470 @@
+//! The one place where state changes: a thread that decides, commits, applies and tells the card.
+//!
+//! Calls queue in front of it. It takes what is there (up to [`BATCH_LIMIT`]), decides each on the model as the
+//! ones before left it, commits all events in one transaction, and only then replies and tells the card: a
+//! reply is durable, and ten calls at once cost one sync of the disk. If the commit fails, everything
+//! of the batch is undone by reading the store again, and its callers get `Unavailable`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use rand::rngs::StdRng;
+use tokio::sync::{mpsc, oneshot};
+use trinic_store::{Store, Transaction};
+use trinic_switch::tables::{Delta, Id, Revision, Tables};
+use trinic_vpc::command::Command;
+use trinic_vpc::ids::{InstanceId, NetworkInterfaceId};
+use trinic_vpc::reply::Reply;
+use trinic_vpc::resource::Event;
+use trinic_vpc::{CardReport, Context, Ec2Error, ErrorCode, Scope, compile, compile_events};
+
+use super::external;
+use super::storage::{self, Loaded};
+use super::{spec, touch};
+use crate::protocol::{InstanceSpec, ToCard};
+
+/// A handle to the engine's thread, cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    requests: mpsc::Sender<Request>,
+}
+
+/// The engine has ended: control is on its way down.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("Control is ending")]
+pub struct Ended;
+
+/// Who gets what the card has to know.
+type Subscriber = mpsc::Sender<ToCard>;
+
+/// Reads the resources, for lists and questions.
+type Reader = Box<dyn FnOnce(&Loaded) + Send>;
+
+enum Request {
+    Call(Scope, Box<Command>, oneshot::Sender<Result<Reply, Ec2Error>>),
+    Attach(external::Attach, oneshot::Sender<Result<InstanceId, Ec2Error>>),
+    Reports(Vec<CardReport>),
+    Detached(NetworkInterfaceId),
+    Subscribe(Subscriber),
+    Read(Reader),
+    Expire,
+}
+
+impl Engine {
+    /// Starts the thread on what the store has.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read or the thread cannot be started.
+    pub fn start(store: Box<dyn Store>, rng: StdRng, strict_images: bool) -> anyhow::Result<Self> {
+        let loaded = storage::load(&*store)?;
+        let (requests, receiver) = mpsc::channel(QUEUE_LIMIT);
+        let worker = Worker::new(store, rng, loaded, strict_images);
+        std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || worker.run(receiver))?;
+        Ok(Self { requests })
+    }
+
+    /// Makes a call of the API; the answer is durable.
+    ///
+    /// # Errors
+    ///
+    /// EC2's error, or [`Ended`].
+    pub async fn call(&self, scope: Scope, command: Command) -> Result<Result<Reply, Ec2Error>, Ended> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Call(scope, Box::new(command), reply)).await?;
+        answer.await.map_err(|_| Ended)
+    }
+
+    /// Puts an interface into a namespace of the user's own; the answer is its external instance.
+    ///
+    /// # Errors
+    ///
+    /// EC2's error, or [`Ended`].
+    pub async fn attach(&self, attach: external::Attach) -> Result<Result<InstanceId, Ec2Error>, Ended> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Attach(attach, reply)).await?;
+        answer.await.map_err(|_| Ended)
+    }
+
+    /// Passes on what the card said.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`].
+    pub async fn report(&self, reports: Vec<CardReport>) -> Result<(), Ended> {
+        self.send(Request::Reports(reports)).await
+    }
+
+    /// Passes on that an interface has left the instance that it is leaving.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`].
+    pub async fn detached(&self, interface: NetworkInterfaceId) -> Result<(), Ended> {
+        self.send(Request::Detached(interface)).await
+    }
+
+    /// A new card connection: it gets a snapshot, then updates. One that does not keep up is dropped and
+    /// must subscribe again.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`].
+    pub async fn subscribe(&self) -> Result<mpsc::Receiver<ToCard>, Ended> {
+        let (subscriber, receiver) = mpsc::channel(SUBSCRIBER_LIMIT);
+        self.send(Request::Subscribe(subscriber)).await?;
+        Ok(receiver)
+    }
+
+    /// Reads committed state on the engine's thread; `read` should be short.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`].
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Loaded) -> T + Send + 'static,
+    ) -> Result<T, Ended> {
+        let (reply, answer) = oneshot::channel();
+        let read: Reader = Box::new(move |loaded| {
+            // Who asked may have gone.
+            let _ = reply.send(read(loaded));
+        });
+        self.send(Request::Read(read)).await?;
+        answer.await.map_err(|_| Ended)
+    }
+
+    /// Lets time pass: what is terminated long enough is forgotten.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`].
+    pub async fn expire(&self) -> Result<(), Ended> {
+        self.send(Request::Expire).await
+    }
+
+    async fn send(&self, request: Request) -> Result<(), Ended> {
+        self.requests.send(request).await.map_err(|_| Ended)
+    }
+}
+
+struct Worker {
+    store: Box<dyn Store>,
+    rng: StdRng,
+    strict_images: bool,
+    loaded: Loaded,
+    card: CardView,
+    subscriber: Option<Subscriber>,
+}
+
+/// What the card was told last.
+#[derive(Default)]
+struct CardView {
+    tables: Tables,
+    instances: BTreeMap<InstanceId, InstanceSpec>,
+}
+
+/// What a batch of requests came to, until its commit.
+#[derive(Default)]
+struct Batch {
+    transaction: Transaction,
+    events: Vec<Event>,
+    touched: BTreeSet<InstanceId>,
+    answers: Vec<Answer>,
+    /// After the commit: a request that must see only what is durable.
+    last: Option<Request>,
+}
+
+/// Replies when the batch is durable, or with the error if it is not.
+type Answer = Box<dyn FnOnce(Result<(), Ec2Error>)>;
+
+impl Worker {
+    fn new(store: Box<dyn Store>, rng: StdRng, loaded: Loaded, strict_images: bool) -> Self {
+        let mut worker = Self {
+            store,
+            rng,
+            strict_images,
+            loaded,
+            card: CardView::default(),
+            subscriber: None,
+        };
+        worker.rebuild_card_view();
+        worker
+    }
+
+    fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        while let Some(first) = requests.blocking_recv() {
+            let mut batch = Batch::default();
+            self.take(first, &mut batch);
+            while batch.answers.len() < BATCH_LIMIT
+                && batch.last.is_none()
+                && let Ok(next) = requests.try_recv()
+            {
+                self.take(next, &mut batch);
+            }
+            self.finish(batch);
+        }
+    }
+
+    fn take(&mut self, request: Request, batch: &mut Batch) {
+        match request {
+            Request::Call(scope, command, reply) => self.call(scope, &command, reply, batch),
+            Request::Attach(attach, reply) => self.attach(&attach, reply, batch),
+            Request::Reports(reports) => reports.iter().for_each(|report| self.report(report, batch)),
+            Request::Detached(interface_id) => {
+                if let Some(instance_id) = touch::left_by(&self.loaded.model, interface_id) {
+                    let report = CardReport::InterfaceDetached {
+                        interface_id,
+                        instance_id,
+                    };
+                    self.report(&report, batch);
+                }
+            }
+            Request::Expire => {
+                let events = self.loaded.model.expire(Timestamp::now());
+                self.stage(events, batch);
+            }
+            last @ (Request::Subscribe(_) | Request::Read(_)) => batch.last = Some(last),
+        }
+    }
+
+    fn report(&mut self, report: &CardReport, batch: &mut Batch) {
+        let events = self.loaded.model.report(Timestamp::now(), &mut self.rng, report);
+        self.stage(events, batch);
+    }
+
+    fn call(
+        &mut self,
+        scope: Scope,
+        command: &Command,
+        reply: oneshot::Sender<Result<Reply, Ec2Error>>,
+        batch: &mut Batch,
+    ) {
+        let context = Context {
+            scope,
+            now: Timestamp::now(),
+        };
+        let decided = self
+            .check_image(command)
+            .and_then(|()| self.loaded.model.decide(&context, &mut self.rng, command));
+        let answer = decided.map(|(events, answer)| {
+            self.stage(events, batch);
+            answer
+        });
+        // A refusal and a description wait for the commit too: they may tell of what others of the batch
+        // did. Who asked may have gone by then.
+        batch.answers.push(Box::new(move |committed| {
+            let _ = reply.send(committed.and(answer));
+        }));
+    }
+
+    /// With `--strict-images`, refuses ids of images that are not here, as EC2 does.
+    fn check_image(&self, command: &Command) -> Result<(), Ec2Error> {
+        let Command::RunInstances(run) = command else {
+            return Ok(());
+        };
+        match run.image_id.as_deref() {
+            Some(image) if self.strict_images && image != BUILT_IN_IMAGE => Err(Ec2Error::new(
+                ErrorCode::InvalidAmiIdNotFound,
+                format!("The image id '[{image}]' does not exist"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn attach(
+        &mut self,
+        attach: &external::Attach,
+        reply: oneshot::Sender<Result<InstanceId, Ec2Error>>,
+        batch: &mut Batch,
+    ) {
+        let now = Timestamp::now();
+        let decided = external::decide(&self.loaded.model, attach, now, &mut self.rng);
+        let answer = decided.map(|(id, events)| {
+            self.loaded.externals.insert(id, attach.netns.clone());
+            storage::write_external(&mut batch.transaction, id, &attach.netns);
+            self.stage(events, batch);
+            id
+        });
+        batch.answers.push(Box::new(move |committed| {
+            let _ = reply.send(committed.and(answer));
+        }));
+    }
+
+    /// Applies events to what is in memory and adds them to the batch's transaction.
+    fn stage(&mut self, events: Vec<Event>, batch: &mut Batch) {
+        for event in &events {
+            batch.touched.extend(touch::instances(&self.loaded.model, event));
+            self.loaded.model.apply(event);
+            if let Event::Delete(key) = event
+                && let trinic_vpc::ids::AnyId::Instance(id) = key.id
+                && self.loaded.externals.remove(id)
+            {
+                storage::delete_external(&mut batch.transaction, id);
+            }
+        }
+        batch.events.extend(events);
+    }
+
+    fn finish(&mut self, mut batch: Batch) {
+        let committed = self.commit(&mut batch);
+        if committed.is_ok() && !batch.events.is_empty() {
+            self.tell_card(&batch);
+        }
+        for answer in batch.answers {
+            answer(committed.clone());
+        }
+        match batch.last {
+            Some(Request::Subscribe(subscriber)) => self.subscribe(subscriber),
+            Some(Request::Read(read)) => read(&self.loaded),
+            _ => {}
+        }
+    }
+
+    fn commit(&mut self, batch: &mut Batch) -> Result<(), Ec2Error> {
+        if batch.events.is_empty() {
+            return Ok(());
+        }
+        let written = batch
+            .events
+            .iter()
+            .try_for_each(|event| storage::write(&mut batch.transaction, event));
+        let committed = written.and_then(|()| Ok(self.store.commit(&batch.transaction)?));
+        match committed {
+            Ok(revision) => {
+                self.loaded.revision = revision;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "Calls are lost: the store failed");
+                self.reload();
+                Err(Ec2Error::new(
+                    ErrorCode::InternalError,
+                    "The state could not be written; nothing was changed",
+                )
+                .with_context(format!("{error:#}")))
+            }
+        }
+    }
+
+    /// Undoes what is not durable. Without a readable store nothing that is said would be true, so the
+    /// process ends; the card goes on.
+    fn reload(&mut self) {
+        match storage::load(&*self.store) {
+            Ok(loaded) => {
+                self.loaded = loaded;
+                self.rebuild_card_view();
+                self.subscriber = None;
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "Control ends: the store cannot be read"
+                );
+                std::process::exit(1);
+            }
+        }
+    }
+
+    fn rebuild_card_view(&mut self) {
+        let model = &self.loaded.model;
+        let mut tables = compile(model);
+        tables.revision = Revision(self.loaded.revision.0);
+        let ids = model.instances().map(|(_, instance)| instance.id);
+        let specs = ids.filter_map(|id| Some((id, self.spec(id)?)));
+        let instances = specs.collect();
+        self.card = CardView { tables, instances };
+    }
+
+    fn spec(&self, id: InstanceId) -> Option<InstanceSpec> {
+        spec::instance(&self.loaded.model, &self.loaded.externals, id)
+    }
+
+    fn tell_card(&mut self, batch: &Batch) {
+        let delta = self.table_changes(&batch.events);
+        let (instances, remove_instances) = self.instance_changes(&batch.touched);
+        let is_same = delta.upsert.is_empty() && delta.remove.is_empty();
+        if is_same && instances.is_empty() && remove_instances.is_empty() {
+            return;
+        }
+        if let Err(mismatch) = self.card.tables.apply(delta.clone()) {
+            // Cannot be, since the delta was made from these tables; if it is, a snapshot ends it.
+            tracing::error!(%mismatch, "The tables are made anew");
+            self.rebuild_card_view();
+            self.subscriber = None;
+            return;
+        }
+        self.send(delta, instances, remove_instances);
+    }
+
+    fn table_changes(&self, events: &[Event]) -> Delta {
+        let known = &self.card.tables;
+        let (mut upsert, mut remove) = compile_events(&self.loaded.model, events);
+        upsert.retain(|entry| known.entries.get(entry.id()) != Some(entry));
+        remove.retain(|id| known.entries.contains_key(id));
+        Delta {
+            from: known.revision,
+            to: Revision(self.loaded.revision.0),
+            upsert,
+            remove,
+        }
+    }
+
+    fn instance_changes(&mut self, touched: &BTreeSet<InstanceId>) -> (Vec<InstanceSpec>, Vec<Id>) {
+        let mut changed = Vec::new();
+        let mut removed = Vec::new();
+        for id in touched {
+            match self.spec(*id) {
+                Some(spec) if self.card.instances.get(id) == Some(&spec) => {}
+                Some(spec) => {
+                    self.card.instances.insert(*id, spec.clone());
+                    changed.push(spec);
+                }
+                None => {
+                    if self.card.instances.remove(id).is_some() {
+                        removed.push(Id::from(id.to_string()));
+                    }
+                }
+            }
+        }
+        (changed, removed)
+    }
+
+    fn send(&mut self, delta: Delta, instances: Vec<InstanceSpec>, remove_instances: Vec<Id>) {
+        let Some(subscriber) = &self.subscriber else {
+            return;
+        };
+        let update = ToCard::Update {
+            delta,
+            instances,
+            remove_instances,
+        };
+        // A card that is so far behind is better off with a snapshot, which its next connection brings.
+        if subscriber.try_send(update).is_err() {
+            self.subscriber = None;
+        }
+    }
+
+    fn subscribe(&mut self, subscriber: Subscriber) {
+        let instances = self.card.instances.values();
+        let snapshot = ToCard::Snapshot {
+            tables: self.card.tables.clone(),
+            instances: instances.map(|spec| (spec.id.clone(), spec.clone())).collect(),
+        };
+        self.subscriber = subscriber.try_send(snapshot).is_ok().then_some(subscriber);
+    }
+}
+
+/// The one image that is here: this machine's own files.
+pub const BUILT_IN_IMAGE: &str = "ami-00000000000000001";
+
+/// Requests that wait; more wait in their callers.
+const QUEUE_LIMIT: usize = 1024;
+
+/// The most calls of one commit.
+const BATCH_LIMIT: usize = 64;
+
+/// Updates that wait for the card's connection.
+const SUBSCRIBER_LIMIT: usize = 1024;
