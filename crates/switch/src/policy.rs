@@ -364,12 +364,11 @@ impl Policy {
             Target::Blackhole => NextHop::Blackhole,
         };
         // `local` wins over another route of the same prefix, wherever it stands in the list.
-        let (kept, dropped) = match route.destination {
+        let unused = match route.destination {
             IpNet::V4(net) => insert_route(&mut table.ipv4, net.trunc(), hop),
             IpNet::V6(net) => insert_route(&mut table.ipv6, net.trunc(), hop),
         };
-        debug_assert!(kept == hop || kept == NextHop::Local);
-        if let Some(NextHop::Interface(index)) = dropped {
+        if let Some(NextHop::Interface(index)) = unused {
             self.interfaces.forget(index);
         }
     }
@@ -558,15 +557,14 @@ fn remove_if<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>, key: &K, ours:
     }
 }
 
-/// Inserts a route unless `local` has the prefix already; returns the one that is kept and the other.
+/// Inserts a route unless `local` has the prefix already; returns the one that is not used.
 fn insert_route<P: prefix_trie::Prefix>(
     map: &mut PrefixMap<P, NextHop>,
     net: P,
     hop: NextHop,
-) -> (NextHop, Option<NextHop>) {
+) -> Option<NextHop> {
     if map.get(&net) == Some(&NextHop::Local) {
-        return (NextHop::Local, Some(hop));
+        return Some(hop);
     }
-    let replaced = map.insert(net, hop);
-    (hop, replaced)
+    map.insert(net, hop)
 }

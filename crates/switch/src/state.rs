@@ -29,7 +29,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             conntrack_entries: 65_536,
-            cached_flows: 4_096,
+            cached_flows: 1_024,
             link_local_packets_per_s: 1_024,
             hash_seed: 0x2d35_8dcc_aa6c_78a5,
         }

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use trinic_wire::icmpv4;
 use trinic_wire::packet::{FiveTuple, Ip, Transport};
 
 use super::{Flow, Party, Walk};
@@ -76,7 +77,9 @@ impl<'a, S: Sink> Walk<'a, S> {
         let Some(inner) = icmp.inner else {
             return false;
         };
-        if ip.tuple.destination != inner.tuple.source {
+        // A redirect would change the receiver's routes, which takes more than a known flow.
+        let redirect = !ip.is_ipv6() && icmp.kind == icmpv4::REDIRECT;
+        if redirect || ip.tuple.destination != inner.tuple.source {
             return false;
         }
         let back = direction.opposite();

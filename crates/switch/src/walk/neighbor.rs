@@ -3,7 +3,7 @@
 //! Inside a subnet the answer is the peer's own MAC, for the router and for addresses beyond the subnet it is
 //! the router's. Nothing that asks or announces reaches another instance.
 //!
-//! Source: [EC2 behaviour as in docs: "ARP answered by the fabric"]; [RFC 826], [RFC 4861].
+//! Source: [RFC 826], [RFC 4861]; that EC2 answers in this way is seen in practice, not documented.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::ControlFlow;

@@ -272,6 +272,16 @@ fn hairpin_between_public_addresses() {
 }
 
 #[test]
+fn hairpin_to_the_own_public_address() {
+    let mut card = Card::new();
+    let packet = pkt(4, "10.0.1.40", "198.18.0.40", udp(1, 2));
+    let frame = card.arrives(&packet, PortId(4));
+    assert_eq!(addresses(&frame), (ip("198.18.0.40"), ip("10.0.1.40")));
+    card.edit_group("sg-open", |g| g.inbound.clear());
+    card.drops(&packet, DropReason::SecurityGroupInbound, "eni-r");
+}
+
+#[test]
 fn hairpin_with_offloaded_checksum_and_errors() {
     let mut card = Card::new();
     let packet = pkt(1, A, "198.18.0.99", udp(1000, 80));

@@ -254,6 +254,12 @@ fn errors_about_a_tracked_flow_pass() {
     card.drops(&made_up, DropReason::SecurityGroupOutbound, "eni-c");
     let made_up = pkt(3, C, A, udp(1000, 7777)).error(1, A, 3, 3);
     card.drops(&made_up, DropReason::SecurityGroupInbound, "eni-c");
+    // Nor a redirect, which says nothing about the flow itself.
+    card.drops(
+        &packet.error(3, C, 5, 1),
+        DropReason::SecurityGroupOutbound,
+        "eni-c",
+    );
     // Nor one that tells somebody else about the flow.
     let mut wrong = packet.error(3, C, 3, 3);
     wrong.to = B.parse().unwrap();
