@@ -4,7 +4,7 @@
 //! [`trinic_vpc::command::Command`] with its account and region, and
 //! [`http::Authenticated::answer`] turns the model's reply or error into the XML that the AWS CLI
 //! and SDKs parse. The way through: [`http`] (guards, then the rest) → [`sigv4`] (who) → [`query`]
-//! (the parameters as a tree) → [`actions`] (the table) → `model` (names and types of every member).
+//! (the parameters as a tree) → [`actions`] (the table) → [`model`] (names and types of every member).
 //!
 //! Names and types come from the botocore service model, through tables that `model/generate.py`
 //! writes; what a parameter is called is written by hand nowhere. What the parameters mean is
@@ -20,7 +20,7 @@ pub mod actions;
 pub mod error;
 pub mod fuzz;
 pub mod http;
-mod model;
+pub mod model;
 pub mod query;
 pub mod sigv4;
 pub mod support;

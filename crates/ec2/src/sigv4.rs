@@ -1,7 +1,7 @@
 //! AWS Signature Version 4: who signed a request, for which region, and whether the signature holds.
 //!
 //! [`parse`] reads the claim of a request (the `Authorization` header, or the `X-Amz-…` parameters
-//! of a presigned one), [`verify`] checks it against the keys of a [`Policy`], and [`sign`] makes
+//! of a presigned one), [`verify`] checks it against a source of [`Keys`], and [`sign`] makes
 //! the headers for a client of our own. Source: [AWS IAM User Guide, "AWS Signature Version 4 for
 //! API requests", 2026-11].
 //!
