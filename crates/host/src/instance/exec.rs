@@ -33,6 +33,8 @@ pub fn exec_in(instance: ProcessId, command: &[String]) -> Result<i32> {
     let signals = sys::signal_descriptor(&FORWARDED).step(|| "take over signals".into())?;
     enter(&process)?;
     init::drop_privileges();
+    // What the caller's shell left open could lead out of the instance.
+    sys::keep_descriptors_from_children();
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(environment());
     let mut child = match command.spawn() {

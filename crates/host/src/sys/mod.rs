@@ -255,6 +255,13 @@ pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Marks every descriptor but the three streams as closed on exec. Before Linux 5.11 they keep their own
+/// marks.
+pub(crate) fn keep_descriptors_from_children() {
+    // SAFETY: numbers only.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+}
+
 /// `kill(-1, signal)`: every process that the caller may signal but itself and init; for the init of a
 /// pid namespace, everything in it.
 pub(crate) fn signal_everything(signal: c_int) -> io::Result<()> {
