@@ -4,12 +4,14 @@ mod attach;
 mod client;
 mod completion;
 mod console;
+mod demo;
 mod down;
 mod env;
 mod exec;
 mod logging;
 mod ls;
 mod print;
+mod program;
 mod stats;
 mod status;
 mod table;
@@ -81,10 +83,14 @@ pub enum Command {
     Trace(trace::Arguments),
     /// Run a command inside an instance
     Exec(exec::Arguments),
+    /// Run a built-in program inside an instance: ping, tcp-connect, tcp-echo, forward
+    Probe(program::Arguments),
     /// Print what an instance printed
     Console(console::Arguments),
     /// Put an interface into a network namespace or container of yours
     Attach(attach::Arguments),
+    /// Show it: VPCs, instances and real packets on a card of its own, measured
+    Demo,
     /// Print shell variables that point the AWS CLI and SDKs here
     Env(env::Arguments),
     /// Print a completion script for a shell
@@ -92,6 +98,9 @@ pub enum Command {
     /// Control in the background; started by `trinic up --detach`
     #[command(hide = true)]
     Control(up::Arguments),
+    /// A built-in program in this process's own network; started by `trinic probe`
+    #[command(hide = true)]
+    Program(program::Words),
     /// The card process; started by control
     #[command(hide = true)]
     Card {
@@ -143,6 +152,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Stats(arguments) => stats::run(&state, cli.output, &arguments),
         Command::Trace(arguments) => trace::run(&state, cli.output, &arguments),
         Command::Exec(arguments) => exec::run(&state, &arguments),
+        Command::Probe(arguments) => program::probe(&state, cli.output, &arguments),
+        Command::Program(words) => program::here(cli.output, &words),
+        Command::Demo => demo::run(cli.output),
         Command::Console(arguments) => console::run(&state, cli.output, &arguments),
         Command::Attach(arguments) => attach::run(&state, cli.output, &arguments),
         Command::Env(arguments) => env::run(&state, cli.output, &arguments),
