@@ -25,9 +25,9 @@ def lab(card, ec2):
 def test_a_forged_source_address_is_dropped(card, lab):
     one = lab.one["InstanceId"]
     card.exec(one, "ip", "addr", "add", "10.30.1.99/32", "dev", "eth0", check=True)
-    before = card.stats(eni(lab.one))["drops"].get("source-check", 0)
+    before = card.stats(eni(lab.one))["drops"].get("source-address", 0)
     assert not card.ping(one, "10.30.1.20", 1, 1, "-I", "10.30.1.99")
-    assert card.stats(eni(lab.one))["drops"]["source-check"] > before
+    assert card.stats(eni(lab.one))["drops"]["source-address"] > before
     card.exec(one, "ip", "addr", "del", "10.30.1.99/32", "dev", "eth0", check=True)
 
 
@@ -42,7 +42,7 @@ def test_a_router_needs_its_check_off(card, ec2, lab):
     card.exec(router["InstanceId"], "ip", "addr", "add", "192.168.77.1/32", "dev", "lo", check=True)
     one = lab.one["InstanceId"]
     assert not card.ping(one, "192.168.77.1")
-    assert card.stats(eni(router))["drops"]["dest-check"] >= 1
+    assert card.stats(eni(router))["drops"]["destination-check"] >= 1
     ec2.modify_network_interface_attribute(NetworkInterfaceId=eni(router), SourceDestCheck={"Value": False})
     assert card.ping(one, "192.168.77.1")
     ec2.disassociate_route_table(AssociationId=association)

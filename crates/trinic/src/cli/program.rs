@@ -53,17 +53,31 @@ pub(super) fn probe(state: &StateDir, output: Output, arguments: &Arguments) -> 
     let inspection = client::ask(state, &Request::Inspect)?;
     if inspection.get("backend").and_then(Value::as_str) == Some("user-space") {
         let instance = Id::from(arguments.instance.as_str());
-        let found = client::ask(state, &Request::Program { instance, arguments: words })?;
+        let found = client::ask(
+            state,
+            &Request::Program {
+                instance,
+                arguments: words,
+            },
+        )?;
         show(output, &found)?;
         return Ok(ExitCode::SUCCESS);
     }
     let id = &arguments.instance;
-    let handle = inspection.get("instances").and_then(|all| all.get(id)).and_then(|one| one.get("handle"));
+    let handle = inspection
+        .get("instances")
+        .and_then(|all| all.get(id))
+        .and_then(|one| one.get("handle"));
     let process = handle
         .and_then(namespace::process_of)
         .with_context(|| format!("The card has no running instance {id}; `trinic ls` lists those it has"))?;
     let form = if output == Output::Json { "json" } else { "text" };
-    let mut command = vec!["/proc/self/exe".to_owned(), "--output".into(), form.into(), "program".into()];
+    let mut command = vec![
+        "/proc/self/exe".to_owned(),
+        "--output".into(),
+        form.into(),
+        "program".into(),
+    ];
     command.extend(words);
     let status = exec::exec_in(process, &command).context("Could not enter the instance")?;
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)))

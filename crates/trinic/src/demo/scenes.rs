@@ -118,7 +118,7 @@ fn source_dest_check(lab: &Lab, report: &mut Report, stage: &Stage) -> Result<()
         "0 of 3 answers",
         &answers(&blocked),
     );
-    let dropped = lab.drops(&router.interface, "dest-check")?;
+    let dropped = lab.drops(&router.interface, "destination-check")?;
     report.judge(
         "dropped at the router's interface",
         "3 or more",
