@@ -12,6 +12,7 @@ mod cache;
 mod fuzz;
 mod gateway;
 mod groups;
+mod guests;
 mod neighbors;
 mod packets;
 mod ports;
