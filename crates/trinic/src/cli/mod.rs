@@ -164,10 +164,17 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
             // A session of its own: the terminal's signals and hang-up are control's to handle. Fails only
             // for a process group leader, which a shell's job is: somebody runs the card by hand, then.
             let _ = rustix::process::setsid();
+            name_process(c"trinic-card");
             card::main(card::Options { state, uplink })?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// What `ps` and `top` call this process, which was started by a path that says nothing.
+fn name_process(name: &std::ffi::CStr) {
+    // Only a name: without it everything works.
+    let _ = rustix::thread::set_name(name);
 }
 
 const FIRST_STEPS: &str = "\

@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -119,6 +120,7 @@ fn detach(state: &StateDir, output: Output, arguments: &Arguments) -> Result<Exi
         }
     }
     let mut child = command
+        .arg0("trinic")
         .stdin(Stdio::null())
         .stdout(Stdio::from(log.try_clone()?))
         .stderr(Stdio::from(log))
@@ -202,6 +204,12 @@ fn remark(card: &CardStatus) -> Option<String> {
             backend_reason.as_deref().unwrap_or("chosen so")
         )),
         CardStatus::Up {
+            backend_reason: Some(reason),
+            ..
+        } => Some(format!(
+            "Instances are namespaces, with one restriction: {reason}"
+        )),
+        CardStatus::Up {
             adopted: true, pid, ..
         } => Some(format!("Found the running card (process {pid})")),
         CardStatus::Up { .. } => None,
@@ -222,6 +230,7 @@ pub(super) fn run_detached(state: StateDir, arguments: &Arguments) -> Result<Exi
     }
     // Fails only for a process group leader: somebody runs it by hand, then.
     let _ = rustix::process::setsid();
+    super::name_process(c"trinic-control");
     logging::start(logging::Default::Info);
     serve(state, arguments, |_| {})?;
     Ok(ExitCode::SUCCESS)

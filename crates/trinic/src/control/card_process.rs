@@ -122,6 +122,7 @@ fn spawn(state: &StateDir, uplink: bool) -> io::Result<Child> {
         command.arg("--uplink");
     }
     command
+        .arg0("trinic")
         .stdin(Stdio::null())
         .stdout(Stdio::from(log.try_clone()?))
         .stderr(Stdio::from(log))

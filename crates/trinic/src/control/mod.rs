@@ -23,6 +23,9 @@ pub mod spec;
 pub mod storage;
 pub mod touch;
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
