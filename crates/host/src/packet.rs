@@ -208,7 +208,7 @@ const QUIET: [(&str, &str); 3] = [
     ("net/ipv4/conf/IF/forwarding", "0"),
 ];
 
-/// Room for about sixty super-frames with the kernel's own overhead.
-const SOCKET_BUFFER_BYTES: usize = 8 << 20;
+/// The kernel doubles this for its own overhead: room for some sixty super-frames.
+const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 /// Source: [linux/if_packet.h], not in the libc crate for every target.
 const PACKET_IGNORE_OUTGOING: i32 = 23;

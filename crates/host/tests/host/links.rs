@@ -25,6 +25,8 @@ pub(crate) fn trials(host: &Host) -> Vec<Trial> {
         host.root_trial("names_that_are_paths_are_refused", bad_names),
         host.root_trial("probe_names_what_a_user_may_not", probe_as_user),
         host.root_trial("whole_suite_as_ordinary_user", suite_as_user),
+        host.root_trial("user_has_taps_where_the_device_is_open", taps_as_user),
+        host.root_trial("instances_run_where_proc_is_masked", masked_proc),
     ]
 }
 
@@ -298,4 +300,41 @@ fn suite_as_user() {
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(text.contains("as_user::instance_is_isolated"));
+}
+
+/// Runs part of the suite as `nobody` in a mount namespace that `setup` has changed; what it says.
+fn suite_in_mounts(setup: &str, filter: &str) -> String {
+    let program = std::fs::read_link("/proc/self/exe").unwrap();
+    let run = format!(
+        "{setup} && exec setpriv --reuid 65534 --regid 65534 --clear-groups {} {filter}",
+        program.display()
+    );
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", &run])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    println!("{text}");
+    assert!(
+        output.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(text.contains("test result: ok"));
+    text
+}
+
+fn taps_as_user() {
+    let setup = "mount -t tmpfs tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200";
+    let text = suite_in_mounts(setup, "tap_");
+    assert!(
+        text.contains("as_user::tap_super_frames_both_ways") && !text.contains("SKIP"),
+        "{text}"
+    );
+}
+
+/// Containers cover parts of /proc, and the kernel then allows no new one.
+fn masked_proc() {
+    let text = suite_in_mounts("mount -t tmpfs tmpfs /proc/irq", "exec_returns_statuses");
+    assert!(text.contains("1 passed"), "{text}");
 }
