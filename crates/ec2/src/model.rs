@@ -384,7 +384,14 @@ fn parse_kind(kind: &'static str) -> Kind {
 /// Lists that EC2 leaves out of a reply when they are empty; the others it writes as an empty
 /// element. Source: [AWS CLI command reference, example outputs, 2026-11: no `Tags` for what has
 /// none, while `TagSet`, `Ipv6Addresses` and the sets of a Describe are there and empty].
-const LEFT_OUT: &[&str] = &["Tags", "Ipv4Prefixes", "Ipv6Prefixes", "UnknownIpPermissions"];
+const LEFT_OUT: &[&str] = &[
+    "Tags",
+    "Ipv4Prefixes",
+    "Ipv6Prefixes",
+    "AssignedIpv4Prefixes",
+    "AssignedIpv6Prefixes",
+    "UnknownIpPermissions",
+];
 
 #[cfg(test)]
 mod tests {
