@@ -152,7 +152,7 @@ async fn step(engine: &Engine, rng: &mut StdRng) {
             "AttachNetworkInterface",
             json!({ "InstanceId": instance, "NetworkInterfaceId": interface, "DeviceIndex": number }),
         ),
-        6 => return detach(engine, &interface).await,
+        6 => return detach(engine, &interface, number > 3).await,
         7 => (
             "DeleteNetworkInterface",
             json!({ "NetworkInterfaceId": interface }),
@@ -192,7 +192,7 @@ async fn step(engine: &Engine, rng: &mut StdRng) {
     let _ = call(engine, action, members).await;
 }
 
-async fn detach(engine: &Engine, interface: &str) {
+async fn detach(engine: &Engine, interface: &str, is_forced: bool) {
     let interface = interface.to_owned();
     let read = move |loaded: &storage::Loaded| {
         let mut all = loaded.model.interfaces().map(|(_, interface)| interface);
@@ -200,12 +200,8 @@ async fn detach(engine: &Engine, interface: &str) {
         Some(found.attachment.as_ref()?.id.to_string())
     };
     if let Some(attachment) = engine.read(read).await.unwrap() {
-        let _ = call(
-            engine,
-            "DetachNetworkInterface",
-            json!({ "AttachmentId": attachment }),
-        )
-        .await;
+        let members = json!({ "AttachmentId": attachment, "Force": is_forced });
+        let _ = call(engine, "DetachNetworkInterface", members).await;
     }
 }
 
