@@ -212,9 +212,9 @@ fn default_root() -> PathBuf {
     }
 }
 
-/// `sun_path` has 108 bytes with its zero; the longest name below the root is `/card/` and a 21-byte id with
-/// a suffix. Source: [unix(7)].
-const ROOT_LIMIT_BYTES: usize = 70;
+/// `sun_path` has 108 bytes with its zero; the longest name of a socket is `/control.sock`.
+/// Source: [unix(7)].
+const ROOT_LIMIT_BYTES: usize = 107 - "/control.sock".len();
 
 #[cfg(test)]
 mod tests {
