@@ -24,7 +24,7 @@ use crate::error::{Result, Step};
 pub(crate) struct ChildPlan<'a> {
     /// Program to execute, by a descriptor numbered above those of the child.
     pub(crate) program: BorrowedFd<'a>,
-    /// Arguments, argv[0] first.
+    /// Arguments, the name of the program first.
     pub(crate) arguments: &'a [CString],
     /// Environment.
     pub(crate) environment: &'a [CString],
