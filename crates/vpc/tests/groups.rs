@@ -421,13 +421,7 @@ fn rules_with_the_same_ports_share_a_permission() {
         }
     );
     let filters = vec![filter("ip-permission.cidr", &["192.168.*"])];
-    let groups = reply!(
-        world,
-        DescribeSecurityGroups {
-            filters: filters.clone()
-        }
-    )
-    .security_groups;
+    let groups = reply!(world, DescribeSecurityGroups { filters }).security_groups;
     assert_eq!(groups.len(), 1);
     let shown = &groups[0].ip_permissions;
     assert_eq!(shown.len(), 2);

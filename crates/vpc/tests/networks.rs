@@ -184,13 +184,7 @@ fn more_blocks_bring_local_routes() {
     let association = added.cidr_block_association.unwrap().association_id.unwrap();
     let destinations = |world: &mut World| {
         let filters = vec![filter("vpc-id", &[&vpc])];
-        let mut tables = reply!(
-            world,
-            DescribeRouteTables {
-                filters: filters.clone()
-            }
-        )
-        .route_tables;
+        let mut tables = reply!(world, DescribeRouteTables { filters }).route_tables;
         let routes = tables.remove(0).routes.into_iter();
         routes
             .map(|r| r.destination_cidr_block.unwrap_or_default())

@@ -33,9 +33,9 @@ pub struct World {
 /// The members of a reply of the expected action.
 #[allow(unused_macros, reason = "not every test binary uses it")]
 macro_rules! reply {
-    ($world:expr, $variant:ident { $($field:ident : $value:expr),* $(,)? }) => {{
+    ($world:expr, $variant:ident { $($field:ident $(: $value:expr)?),* $(,)? }) => {{
         #[allow(clippy::needless_update, reason = "some commands have all their fields given")]
-        let command = trinic_vpc::command::$variant { $($field: $value,)* ..Default::default() };
+        let command = trinic_vpc::command::$variant { $($field $(: $value)?,)* ..Default::default() };
         match $world.run(trinic_vpc::command::Command::$variant(command)) {
             Ok(trinic_vpc::reply::Reply::$variant(result)) => result,
             other => panic!("{}: {other:?}", stringify!($variant)),
@@ -48,9 +48,9 @@ pub(crate) use reply;
 /// Success of an action without a reply of its own.
 #[allow(unused_macros, reason = "not every test binary uses it")]
 macro_rules! done {
-    ($world:expr, $variant:ident { $($field:ident : $value:expr),* $(,)? }) => {{
+    ($world:expr, $variant:ident { $($field:ident $(: $value:expr)?),* $(,)? }) => {{
         #[allow(clippy::needless_update, reason = "some commands have all their fields given")]
-        let command = trinic_vpc::command::$variant { $($field: $value,)* ..Default::default() };
+        let command = trinic_vpc::command::$variant { $($field $(: $value)?,)* ..Default::default() };
         match $world.run(trinic_vpc::command::Command::$variant(command)) {
             Ok(trinic_vpc::reply::Reply::Done) => {}
             other => panic!("{}: {other:?}", stringify!($variant)),
@@ -63,9 +63,9 @@ pub(crate) use done;
 /// The code of a refused action.
 #[allow(unused_macros, reason = "not every test binary uses it")]
 macro_rules! refused {
-    ($world:expr, $variant:ident { $($field:ident : $value:expr),* $(,)? }) => {{
+    ($world:expr, $variant:ident { $($field:ident $(: $value:expr)?),* $(,)? }) => {{
         #[allow(clippy::needless_update, reason = "some commands have all their fields given")]
-        let command = trinic_vpc::command::$variant { $($field: $value,)* ..Default::default() };
+        let command = trinic_vpc::command::$variant { $($field $(: $value)?,)* ..Default::default() };
         match $world.run(trinic_vpc::command::Command::$variant(command)) {
             Err(error) => error.code.as_str(),
             Ok(reply) => panic!("{} was not refused: {reply:?}", stringify!($variant)),
@@ -127,8 +127,8 @@ impl World {
     }
 
     pub fn default_vpc(&mut self) -> shape::Vpc {
-        let only = vec![filter("is-default", &["true"])];
-        reply!(self, DescribeVpcs { filters: only }).vpcs.remove(0)
+        let filters = vec![filter("is-default", &["true"])];
+        reply!(self, DescribeVpcs { filters }).vpcs.remove(0)
     }
 
     pub fn default_subnet(&mut self) -> String {
