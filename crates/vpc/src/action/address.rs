@@ -102,7 +102,7 @@ pub(super) fn associate_address(draft: &mut Draft<'_>, c: &AssociateAddress) -> 
         let old = address
             .association
             .map(|a| a.association_id)
-            .or(before.map(|e| e.association_id));
+            .or_else(|| before.map(|e| e.association_id));
         if let Some(old) = old {
             return Err(Ec2Error::new(
                 ErrorCode::ResourceAlreadyAssociated,

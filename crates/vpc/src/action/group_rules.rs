@@ -250,7 +250,7 @@ impl Single<'_> {
                     ..UserIdGroupPair::default()
                 };
                 // A source group without a protocol means everything.
-                let protocol = self.protocol.or(self.group_name.map(|_| "-1"));
+                let protocol = self.protocol.or_else(|| self.group_name.map(|_| "-1"));
                 Ok(vec![IpPermission {
                     ip_protocol: protocol.map(str::to_owned),
                     from_port: self.ports.0,

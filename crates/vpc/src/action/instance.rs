@@ -130,10 +130,8 @@ pub(super) fn start_instances(draft: &mut Draft<'_>, c: &StartInstances) -> Outc
 
 pub(super) fn reboot_instances(draft: &mut Draft<'_>, c: &RebootInstances) -> Outcome {
     for id in named(draft, &c.instance_ids)? {
-        if !draft
-            .get::<Instance>(id)
-            .is_some_and(|i| i.state == InstanceState::Running)
-        {
+        let state = draft.get::<Instance>(id).map(|i| i.state);
+        if state != Some(InstanceState::Running) {
             return Err(wrong_state(id, "rebooted"));
         }
     }
@@ -425,12 +423,12 @@ pub(super) fn modify_instance_attribute(draft: &mut Draft<'_>, c: &ModifyInstanc
         .instance_initiated_shutdown_behavior
         .as_ref()
         .and_then(|v| v.value.as_deref());
-    if let Some(text) = behavior.or(old_form("instanceInitiatedShutdownBehavior")) {
+    if let Some(text) = behavior.or_else(|| old_form("instanceInitiatedShutdownBehavior")) {
         instance.shutdown_behavior = shutdown_behavior(text)?;
         changes += 1;
     }
     let kind = c.instance_type.as_ref().and_then(|v| v.value.as_deref());
-    if let Some(text) = kind.or(old_form("instanceType")) {
+    if let Some(text) = kind.or_else(|| old_form("instanceType")) {
         check_stopped(&instance)?;
         instance.instance_type = instance_type(text)?.name.to_owned();
         changes += 1;

@@ -3,10 +3,8 @@
 //! `World::take` checks after every step that the incremental tables equal the full ones and that no
 //! invariant of the model is violated; here is only what makes the sequences. Calls that are refused
 //! must change nothing, which holds by construction: `decide` takes `&self`.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-mod world;
-
+use crate::world::{World, instance_id, interface_id, launch, scope, tcp};
 use proptest::prelude::*;
 use trinic_vpc::command::*;
 use trinic_vpc::ids::AnyId;
@@ -16,7 +14,6 @@ use trinic_vpc::shape::{
     UserIdGroupPair,
 };
 use trinic_vpc::{CardReport, Model};
-use world::{World, instance_id, interface_id, launch, scope, tcp};
 
 /// A step: what to do, and numbers that choose among what is there.
 #[derive(Debug, Clone, Copy)]

@@ -1,13 +1,10 @@
 //! Instances: launching, the card's reports, stopping, starting, terminating.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-mod world;
-
+use crate::world::{World, instance_id, launch, refused, reply};
 use trinic_vpc::CardReport;
 use trinic_vpc::command::{Command, RunInstances};
 use trinic_vpc::reply::Reply;
 use trinic_vpc::shape::{InstanceNetworkInterfaceSpecification, Tag, TagSpecification};
-use world::{World, instance_id, launch, refused, reply};
 
 #[test]
 fn the_first_call_makes_the_default_vpc() {
@@ -249,7 +246,7 @@ fn public_addresses_follow_the_subnet_and_the_launch() {
     // An interface keeps what its subnet said when it was made.
     let made = world.interface_id(&public);
     let off = Some(trinic_vpc::shape::AttributeBooleanValue { value: Some(false) });
-    world::done!(
+    crate::world::done!(
         world,
         ModifySubnetAttribute {
             subnet_id: public,
@@ -473,7 +470,7 @@ fn termination_protection() {
         "OperationNotPermitted"
     );
     let off = Some(trinic_vpc::shape::AttributeBooleanValue { value: Some(false) });
-    world::done!(
+    crate::world::done!(
         world,
         ModifyInstanceAttribute {
             instance_id: id.clone(),
@@ -494,7 +491,7 @@ fn attributes_and_metadata_options() {
     let subnet = world.default_subnet();
     let id = world.running(&subnet).instance_id.unwrap();
     let off = Some(trinic_vpc::shape::AttributeBooleanValue { value: Some(false) });
-    world::done!(
+    crate::world::done!(
         world,
         ModifyInstanceAttribute {
             instance_id: id.clone(),
@@ -570,9 +567,9 @@ fn tags_of_a_launch_and_later_ones() {
         ..launch()
     };
     let id = run(&mut world, tagged).unwrap().remove(0);
-    let filters = vec![world::filter("tag:Name", &["inst*"])];
+    let filters = vec![crate::world::filter("tag:Name", &["inst*"])];
     assert_eq!(reply!(world, DescribeInstances { filters }).reservations.len(), 1);
-    let filters = vec![world::filter("tag:Name", &["network-interface"])];
+    let filters = vec![crate::world::filter("tag:Name", &["network-interface"])];
     assert_eq!(
         reply!(world, DescribeNetworkInterfaces { filters })
             .network_interfaces
@@ -591,7 +588,7 @@ fn tags_of_a_launch_and_later_ones() {
         "InvalidParameterValue"
     );
 
-    world::done!(
+    crate::world::done!(
         world,
         CreateTags {
             resources: vec![id.clone()],
@@ -600,7 +597,7 @@ fn tags_of_a_launch_and_later_ones() {
     );
     assert_eq!(world.show(&id).tags.len(), 2);
     // Only with the right value.
-    world::done!(
+    crate::world::done!(
         world,
         DeleteTags {
             resources: vec![id.clone()],
@@ -608,14 +605,14 @@ fn tags_of_a_launch_and_later_ones() {
         }
     );
     assert_eq!(world.show(&id).tags.len(), 2);
-    world::done!(
+    crate::world::done!(
         world,
         DeleteTags {
             resources: vec![id.clone()],
             tags: vec![tag("Name", "other")]
         }
     );
-    let filters = vec![world::filter("resource-id", &[&id])];
+    let filters = vec![crate::world::filter("resource-id", &[&id])];
     let left = reply!(world, DescribeTags { filters }).tags;
     assert_eq!(left.len(), 1);
     assert_eq!(
@@ -660,7 +657,7 @@ fn tags_of_a_launch_and_later_ones() {
 fn accounts_do_not_see_each_other() {
     let mut world = World::default();
     let id = run(&mut world, launch()).unwrap().remove(0);
-    world.context.scope = world::scope(1, "us-east-1");
+    world.context.scope = crate::world::scope(1, "us-east-1");
     assert_eq!(
         refused!(
             world,
@@ -671,7 +668,7 @@ fn accounts_do_not_see_each_other() {
         "InvalidInstanceID.NotFound"
     );
     assert!(reply!(world, DescribeInstances {}).reservations.is_empty());
-    world.context.scope = world::scope(0, "eu-west-1");
+    world.context.scope = crate::world::scope(0, "eu-west-1");
     assert_eq!(
         refused!(
             world,

@@ -1,14 +1,4 @@
 //! A model with a clock and a seed, driven as the control process drives it.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::missing_panics_doc,
-    missing_docs,
-    unreachable_pub,
-    clippy::allow_attributes,
-    reason = "every test binary uses its own part of these helpers"
-)]
 
 use jiff::Timestamp;
 use rand::SeedableRng;
@@ -23,18 +13,16 @@ use trinic_vpc::{
     AccountId, CardReport, Context, Ec2Error, ErrorCode, Model, RegionName, Scope, compile, compile_events,
 };
 
-pub struct World {
-    pub model: Model,
-    pub tables: Tables,
-    pub context: Context,
-    pub rng: ChaCha8Rng,
+pub(crate) struct World {
+    pub(crate) model: Model,
+    pub(crate) tables: Tables,
+    pub(crate) context: Context,
+    pub(crate) rng: ChaCha8Rng,
 }
 
 /// The members of a reply of the expected action.
-#[allow(unused_macros, reason = "not every test binary uses it")]
 macro_rules! reply {
     ($world:expr, $variant:ident { $($field:ident $(: $value:expr)?),* $(,)? }) => {{
-        #[allow(clippy::needless_update, reason = "some commands have all their fields given")]
         let command = trinic_vpc::command::$variant { $($field $(: $value)?,)* ..Default::default() };
         match $world.run(trinic_vpc::command::Command::$variant(command)) {
             Ok(trinic_vpc::reply::Reply::$variant(result)) => result,
@@ -42,14 +30,11 @@ macro_rules! reply {
         }
     }};
 }
-#[allow(unused_imports, reason = "not every test binary uses it")]
 pub(crate) use reply;
 
 /// Success of an action without a reply of its own.
-#[allow(unused_macros, reason = "not every test binary uses it")]
 macro_rules! done {
     ($world:expr, $variant:ident { $($field:ident $(: $value:expr)?),* $(,)? }) => {{
-        #[allow(clippy::needless_update, reason = "some commands have all their fields given")]
         let command = trinic_vpc::command::$variant { $($field $(: $value)?,)* ..Default::default() };
         match $world.run(trinic_vpc::command::Command::$variant(command)) {
             Ok(trinic_vpc::reply::Reply::Done) => {}
@@ -57,14 +42,11 @@ macro_rules! done {
         }
     }};
 }
-#[allow(unused_imports, reason = "not every test binary uses it")]
 pub(crate) use done;
 
 /// The code of a refused action.
-#[allow(unused_macros, reason = "not every test binary uses it")]
 macro_rules! refused {
     ($world:expr, $variant:ident { $($field:ident $(: $value:expr)?),* $(,)? }) => {{
-        #[allow(clippy::needless_update, reason = "some commands have all their fields given")]
         let command = trinic_vpc::command::$variant { $($field $(: $value)?,)* ..Default::default() };
         match $world.run(trinic_vpc::command::Command::$variant(command)) {
             Err(error) => error.code.as_str(),
@@ -72,7 +54,6 @@ macro_rules! refused {
         }
     }};
 }
-#[allow(unused_imports, reason = "not every test binary uses it")]
 pub(crate) use refused;
 
 impl Default for World {
@@ -82,7 +63,7 @@ impl Default for World {
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self {
             model: Model::default(),
             tables: Tables::default(),
@@ -95,18 +76,18 @@ impl World {
     }
 
     /// Decides, applies, and keeps the tables by the incremental form; everything is checked after.
-    pub fn run(&mut self, command: Command) -> Result<Reply, Ec2Error> {
+    pub(crate) fn run(&mut self, command: Command) -> Result<Reply, Ec2Error> {
         let (events, reply) = self.model.decide(&self.context, &mut self.rng, &command)?;
         self.take(&events);
         Ok(reply)
     }
 
-    pub fn report(&mut self, report: CardReport) {
+    pub(crate) fn report(&mut self, report: CardReport) {
         let events = self.model.report(self.context.now, &mut self.rng, &report);
         self.take(&events);
     }
 
-    pub fn take(&mut self, events: &[Event]) {
+    pub(crate) fn take(&mut self, events: &[Event]) {
         for event in events {
             self.model.apply(event);
         }
@@ -121,17 +102,17 @@ impl World {
         assert_eq!(self.model.violations(), Vec::<String>::new());
     }
 
-    pub fn wait(&mut self, seconds: i64) {
+    pub(crate) fn wait(&mut self, seconds: i64) {
         let now = self.context.now.as_second() + seconds;
         self.context.now = Timestamp::from_second(now).unwrap();
     }
 
-    pub fn default_vpc(&mut self) -> shape::Vpc {
+    pub(crate) fn default_vpc(&mut self) -> shape::Vpc {
         let filters = vec![filter("is-default", &["true"])];
         reply!(self, DescribeVpcs { filters }).vpcs.remove(0)
     }
 
-    pub fn default_subnet(&mut self) -> String {
+    pub(crate) fn default_subnet(&mut self) -> String {
         let subnets = reply!(self, DescribeSubnets {}).subnets;
         let mut subnets: Vec<_> = subnets
             .into_iter()
@@ -141,7 +122,7 @@ impl World {
         subnets.remove(0).subnet_id.unwrap()
     }
 
-    pub fn vpc(&mut self, block: &str) -> String {
+    pub(crate) fn vpc(&mut self, block: &str) -> String {
         let vpc = reply!(
             self,
             CreateVpc {
@@ -153,7 +134,7 @@ impl World {
         vpc.vpc_id.unwrap()
     }
 
-    pub fn subnet(&mut self, vpc: &str, block: &str) -> String {
+    pub(crate) fn subnet(&mut self, vpc: &str, block: &str) -> String {
         let result = reply!(
             self,
             CreateSubnet {
@@ -164,7 +145,7 @@ impl World {
         result.subnet.unwrap().subnet_id.unwrap()
     }
 
-    pub fn interface(&mut self, subnet: &str) -> shape::NetworkInterface {
+    pub(crate) fn interface(&mut self, subnet: &str) -> shape::NetworkInterface {
         let result = reply!(
             self,
             CreateNetworkInterface {
@@ -174,16 +155,16 @@ impl World {
         result.network_interface.unwrap()
     }
 
-    pub fn interface_id(&mut self, subnet: &str) -> String {
+    pub(crate) fn interface_id(&mut self, subnet: &str) -> String {
         self.interface(subnet).network_interface_id.unwrap()
     }
 
     /// Launches an instance and lets the card report it.
-    pub fn running(&mut self, subnet: &str) -> shape::Instance {
+    pub(crate) fn running(&mut self, subnet: &str) -> shape::Instance {
         self.running_type(subnet, "m5.4xlarge")
     }
 
-    pub fn running_type(&mut self, subnet: &str, kind: &str) -> shape::Instance {
+    pub(crate) fn running_type(&mut self, subnet: &str, kind: &str) -> shape::Instance {
         let mut launch = launch();
         launch.subnet_id = Some(subnet.into());
         launch.instance_type = Some(kind.into());
@@ -197,7 +178,7 @@ impl World {
         self.show(&id)
     }
 
-    pub fn show(&mut self, instance: &str) -> shape::Instance {
+    pub(crate) fn show(&mut self, instance: &str) -> shape::Instance {
         let result = reply!(
             self,
             DescribeInstances {
@@ -213,7 +194,7 @@ impl World {
             .remove(0)
     }
 
-    pub fn show_interface(&mut self, interface: &str) -> shape::NetworkInterface {
+    pub(crate) fn show_interface(&mut self, interface: &str) -> shape::NetworkInterface {
         let ids = vec![interface.to_owned()];
         reply!(
             self,
@@ -225,11 +206,11 @@ impl World {
         .remove(0)
     }
 
-    pub fn table(&self, interface: &str) -> Interface {
+    pub(crate) fn table(&self, interface: &str) -> Interface {
         self.tables.interface(interface).unwrap().clone()
     }
 
-    pub fn attach(&mut self, interface: &str, instance: &str, index: i32) -> String {
+    pub(crate) fn attach(&mut self, interface: &str, instance: &str, index: i32) -> String {
         let result = reply!(
             self,
             AttachNetworkInterface {
@@ -246,14 +227,14 @@ impl World {
     }
 }
 
-pub fn scope(account: u64, region: &str) -> Scope {
+pub(crate) fn scope(account: u64, region: &str) -> Scope {
     Scope {
         account: AccountId::new(account).unwrap(),
         region: RegionName::parse(region).unwrap(),
     }
 }
 
-pub fn launch() -> RunInstances {
+pub(crate) fn launch() -> RunInstances {
     RunInstances {
         image_id: Some("ami-12345678".into()),
         instance_type: Some("t3.micro".into()),
@@ -263,14 +244,14 @@ pub fn launch() -> RunInstances {
     }
 }
 
-pub fn filter(name: &str, values: &[&str]) -> Filter {
+pub(crate) fn filter(name: &str, values: &[&str]) -> Filter {
     Filter {
         name: Some(name.into()),
         values: values.iter().map(|v| (*v).to_owned()).collect(),
     }
 }
 
-pub fn tcp(port: i32, block: &str) -> IpPermission {
+pub(crate) fn tcp(port: i32, block: &str) -> IpPermission {
     IpPermission {
         ip_protocol: Some("tcp".into()),
         from_port: Some(port),
@@ -283,15 +264,15 @@ pub fn tcp(port: i32, block: &str) -> IpPermission {
     }
 }
 
-pub fn instance_id(text: &str) -> InstanceId {
+pub(crate) fn instance_id(text: &str) -> InstanceId {
     text.parse().unwrap()
 }
 
-pub fn interface_id(text: &str) -> NetworkInterfaceId {
+pub(crate) fn interface_id(text: &str) -> NetworkInterfaceId {
     text.parse().unwrap()
 }
 
-pub fn code(result: Result<Reply, Ec2Error>) -> ErrorCode {
+pub(crate) fn code(result: Result<Reply, Ec2Error>) -> ErrorCode {
     match result {
         Err(error) => error.code,
         Ok(reply) => panic!("not refused: {reply:?}"),

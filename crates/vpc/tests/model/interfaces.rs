@@ -1,10 +1,8 @@
 //! Interfaces: addresses, attachments, attributes, Elastic IPs.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-mod world;
 
 use std::net::Ipv4Addr;
 
+use crate::world::{World, done, filter, instance_id, interface_id, refused, reply};
 use trinic_vpc::CardReport;
 use trinic_vpc::command::{Command, CreateNetworkInterface};
 use trinic_vpc::reply::Reply;
@@ -12,7 +10,6 @@ use trinic_vpc::shape::{
     AttributeBooleanValue, AttributeValue, ConnectionTrackingSpecificationRequest,
     NetworkInterfaceAttachmentChanges, PrivateIpAddressSpecification,
 };
-use world::{World, done, filter, instance_id, interface_id, refused, reply};
 
 /// A VPC 10.0.0.0/16 with the subnet 10.0.0.0/24.
 fn network(world: &mut World) -> String {
@@ -146,7 +143,7 @@ fn a_client_token_makes_one_interface() {
     let first = id(world.run(create("one")).unwrap());
     assert_eq!(id(world.run(create("one")).unwrap()), first);
     assert_eq!(
-        world::code(world.run(create("two"))).as_str(),
+        crate::world::code(world.run(create("two"))).as_str(),
         "IdempotentParameterMismatch"
     );
 }
@@ -303,11 +300,11 @@ fn the_instance_type_limits_interfaces_and_addresses() {
         }
     );
     let large = large.network_interface.unwrap().network_interface_id.unwrap();
-    let code = world::code(attach(&mut world, &large, 1));
+    let code = crate::world::code(attach(&mut world, &large, 1));
     assert_eq!(code.as_str(), "PrivateIpAddressLimitExceeded");
     let one = world.interface_id(&subnet);
     assert_eq!(
-        world::code(attach(&mut world, &one, 0)).as_str(),
+        crate::world::code(attach(&mut world, &one, 0)).as_str(),
         "InvalidParameterValue",
         "index 0 is taken"
     );
@@ -322,7 +319,7 @@ fn the_instance_type_limits_interfaces_and_addresses() {
     assert_eq!(code, "PrivateIpAddressLimitExceeded");
     let two = world.interface_id(&subnet);
     assert_eq!(
-        world::code(attach(&mut world, &two, 2)).as_str(),
+        crate::world::code(attach(&mut world, &two, 2)).as_str(),
         "AttachmentLimitExceeded"
     );
 }
@@ -704,7 +701,7 @@ fn an_elastic_ip_stands_for_one_private_address() {
     let first = id(associate(&mut world, &one, None));
     assert_eq!(id(associate(&mut world, &one, None)), first, "again is the same");
     assert_eq!(world.table(&one).public[0].public, public);
-    let code = world::code(associate(&mut world, &two, Some(false)));
+    let code = crate::world::code(associate(&mut world, &two, Some(false)));
     assert_eq!(code.as_str(), "Resource.AlreadyAssociated");
     assert_ne!(id(associate(&mut world, &two, Some(true))), first);
     assert!(world.table(&one).public.is_empty());
@@ -882,7 +879,7 @@ fn an_efa_only_interface_has_no_addresses_and_is_attached_at_rest() {
         };
         world.run(Command::AttachNetworkInterface(command))
     };
-    assert_eq!(world::code(attach(&mut world)).as_str(), "IncorrectState");
+    assert_eq!(crate::world::code(attach(&mut world)).as_str(), "IncorrectState");
     reply!(
         world,
         StopInstances {

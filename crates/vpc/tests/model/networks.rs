@@ -1,10 +1,7 @@
 //! VPCs, subnets, internet gateways and route tables.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-mod world;
-
+use crate::world::{World, done, filter, refused, reply, scope};
 use trinic_switch::tables::{Entry, Target};
-use world::{World, done, filter, refused, reply, scope};
 
 #[test]
 fn vpc_blocks_are_checked() {
@@ -342,7 +339,7 @@ fn ipv6_goes_from_the_vpc_to_the_subnet_to_the_interface() {
         ..Default::default()
     };
     let result = world.run(trinic_vpc::command::Command::ModifySubnetAttribute(assign()));
-    assert_eq!(world::code(result).as_str(), "InvalidParameterValue");
+    assert_eq!(crate::world::code(result).as_str(), "InvalidParameterValue");
     let added = reply!(
         world,
         AssociateSubnetCidrBlock {
@@ -601,10 +598,13 @@ fn inside_the_vpc_only_a_subnet_can_be_taken_over() {
         ))
     };
     assert_eq!(
-        world::code(create("10.0.0.0/25")).as_str(),
+        crate::world::code(create("10.0.0.0/25")).as_str(),
         "InvalidParameterValue"
     );
-    assert_eq!(world::code(create("10.0.0.0/16")).as_str(), "RouteAlreadyExists");
+    assert_eq!(
+        crate::world::code(create("10.0.0.0/16")).as_str(),
+        "RouteAlreadyExists"
+    );
     create("10.0.0.0/24").unwrap();
 }
 

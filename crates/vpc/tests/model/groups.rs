@@ -1,14 +1,11 @@
 //! Security groups and their rules.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-mod world;
-
+use crate::world::{World, filter, refused, reply, tcp};
 use trinic_switch::tables::{Entry, Rule, RulePeer, SecurityGroup};
 use trinic_vpc::shape::{
     IpPermission, Ipv6Range, SecurityGroupRuleDescription, SecurityGroupRuleRequest, SecurityGroupRuleUpdate,
     UserIdGroupPair,
 };
-use world::{World, filter, refused, reply, tcp};
 
 fn group(world: &mut World, name: &str) -> String {
     let made = reply!(
@@ -316,7 +313,7 @@ fn a_group_in_use_stays() {
         "DependencyViolation"
     );
     let interface = made.network_interface.unwrap().network_interface_id.unwrap();
-    world::done!(
+    crate::world::done!(
         world,
         DeleteNetworkInterface {
             network_interface_id: interface
