@@ -11,6 +11,7 @@ use crate::draft::Draft;
 use crate::error::{Ec2Error, ErrorCode};
 use crate::ids::{AnyId, InstanceId, NetworkInterfaceId, RouteTableId, SecurityGroupId, SubnetId, VpcId};
 use crate::quota;
+use crate::quota::Quotas;
 use crate::region::{Link, Region};
 use crate::reply::Reply;
 use crate::report::{self, CardReport};
@@ -33,6 +34,8 @@ pub struct Context {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Model {
     regions: BTreeMap<Scope, Region>,
+    /// Limits that depend on the account's standing.
+    pub quotas: Quotas,
 }
 
 impl Model {

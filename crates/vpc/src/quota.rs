@@ -2,8 +2,34 @@
 //!
 //! Source: [AWS doc vpc/latest/userguide/amazon-vpc-limits.html, 2023-09] unless an item says more.
 
-/// VPCs per region.
-pub const VPCS_PER_REGION: usize = 5;
+/// Quotas that are small on a new AWS account and raised on request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quotas {
+    /// VPCs per region; internet gateways follow them.
+    pub vpcs_per_region: usize,
+    /// Elastic IP addresses per region.
+    pub addresses_per_region: usize,
+}
+
+impl Quotas {
+    /// What a new AWS account has: for those who test how their automation meets a limit.
+    pub const NEW_ACCOUNT: Self = Self {
+        vpcs_per_region: 5,
+        addresses_per_region: 5,
+    };
+    /// As raised on request ("hundreds of VPCs per Region"): what a lab with many tests wants.
+    pub const RAISED: Self = Self {
+        vpcs_per_region: 1_000,
+        addresses_per_region: 1_000,
+    };
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self::RAISED
+    }
+}
+
 /// Subnets per VPC.
 pub const SUBNETS_PER_VPC: usize = 200;
 /// IPv4 blocks per VPC.
@@ -22,10 +48,6 @@ pub const SECURITY_GROUPS_PER_INTERFACE: usize = 5;
 pub const ROUTE_TABLES_PER_VPC: usize = 200;
 /// Routes per route table and address family, without the local ones.
 pub const ROUTES_PER_TABLE: usize = 50;
-/// Internet gateways per region; follows the VPCs.
-pub const INTERNET_GATEWAYS_PER_REGION: usize = VPCS_PER_REGION;
-/// Elastic IP addresses per region.
-pub const ADDRESSES_PER_REGION: usize = 5;
 /// Instances per region that are not terminated. EC2 counts vCPUs by family; here it is a bound on what
 /// one card has to carry.
 pub const INSTANCES_PER_REGION: usize = 5_000;

@@ -48,6 +48,10 @@ pub struct Arguments {
     /// this every id runs
     #[arg(long)]
     strict_images: bool,
+    /// Hold every account to the quotas of a new AWS account: 5 VPCs and 5 Elastic IPs per region; without this
+    /// both are 1,000
+    #[arg(long)]
+    new_account_quotas: bool,
     /// Let names that the VPC's resolver does not know be asked of this machine's resolver
     #[arg(long)]
     uplink: bool,
@@ -74,6 +78,7 @@ fn serve(state: StateDir, arguments: &Arguments, ready: impl FnOnce(&Ready)) -> 
         listen: arguments.listen,
         ephemeral: arguments.ephemeral,
         strict_images: arguments.strict_images,
+        new_account_quotas: arguments.new_account_quotas,
         uplink: arguments.uplink,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -113,6 +118,7 @@ fn detach(state: &StateDir, output: Output, arguments: &Arguments) -> Result<Exi
     for (flag, is_on) in [
         ("--ephemeral", arguments.ephemeral),
         ("--strict-images", arguments.strict_images),
+        ("--new-account-quotas", arguments.new_account_quotas),
         ("--uplink", arguments.uplink),
     ] {
         if is_on {

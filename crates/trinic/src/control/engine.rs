@@ -14,6 +14,7 @@ use trinic_store::{Store, Transaction};
 use trinic_switch::tables::{Delta, Id, Revision, Tables};
 use trinic_vpc::command::Command;
 use trinic_vpc::ids::{InstanceId, NetworkInterfaceId};
+use trinic_vpc::quota::Quotas;
 use trinic_vpc::reply::Reply;
 use trinic_vpc::resource::Event;
 use trinic_vpc::{CardReport, Context, Ec2Error, ErrorCode, Scope, compile, compile_events};
@@ -50,16 +51,26 @@ enum Request {
     Expire,
 }
 
+/// How strict the API is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rules {
+    /// Refuses image ids that nobody registered.
+    pub strict_images: bool,
+    /// Limits of accounts.
+    pub quotas: Quotas,
+}
+
 impl Engine {
     /// Starts the thread on what the store has.
     ///
     /// # Errors
     ///
     /// When the store cannot be read or the thread cannot be started.
-    pub fn start(store: Box<dyn Store>, rng: StdRng, strict_images: bool) -> anyhow::Result<Self> {
-        let loaded = storage::load(&*store)?;
+    pub fn start(store: Box<dyn Store>, rng: StdRng, rules: Rules) -> anyhow::Result<Self> {
+        let mut loaded = storage::load(&*store)?;
+        loaded.model.quotas = rules.quotas;
         let (requests, receiver) = mpsc::channel(QUEUE_LIMIT);
-        let worker = Worker::new(store, rng, loaded, strict_images);
+        let worker = Worker::new(store, rng, loaded, rules.strict_images);
         std::thread::Builder::new()
             .name("engine".into())
             .spawn(move || worker.run(receiver))?;

@@ -39,11 +39,12 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use trinic_store::{MemoryStore, RedbStore, Store};
+use trinic_vpc::quota::Quotas;
 
 use crate::state::{Endpoint, StateDir};
 use admin::Admin;
 use card_process::CardProcess;
-use engine::Engine;
+use engine::{Engine, Rules};
 use link::{CardStatus, Link};
 
 /// What control is started with.
@@ -57,6 +58,8 @@ pub struct Options {
     pub ephemeral: bool,
     /// Refuses image ids that nobody registered.
     pub strict_images: bool,
+    /// Holds accounts to the quotas of a new AWS account.
+    pub new_account_quotas: bool,
     /// Lets names and packets out to the host's network.
     pub uplink: bool,
 }
@@ -86,7 +89,15 @@ pub async fn run(options: Options, ready: impl FnOnce(&Ready)) -> anyhow::Result
     };
     let admin_listener = admin::listen(&options.state).context("Cannot open the admin socket")?;
     let mut signals = Signals::new()?;
-    let engine = Engine::start(store, StdRng::from_rng(&mut rand::rng()), options.strict_images)?;
+    let rules = Rules {
+        strict_images: options.strict_images,
+        quotas: if options.new_account_quotas {
+            Quotas::NEW_ACCOUNT
+        } else {
+            Quotas::RAISED
+        },
+    };
+    let engine = Engine::start(store, StdRng::from_rng(&mut rand::rng()), rules)?;
     let process = CardProcess::new(options.state.clone(), options.uplink);
     let link = Link::start(engine.clone(), process);
     let (end, mut ended) = mpsc::channel(1);

@@ -15,7 +15,7 @@ use trinic_vpc::command::Command;
 use trinic_vpc::reply::Reply;
 use trinic_vpc::{CardReport, Ec2Error, ErrorCode, Scope};
 
-use super::engine::Engine;
+use super::engine::{Engine, Rules};
 use super::external::Attach;
 use super::storage;
 use crate::protocol::{InstanceKind, InstanceSpec, ToCard};
@@ -51,7 +51,7 @@ impl Store for TestStore {
 }
 
 fn engine(store: &TestStore) -> Engine {
-    Engine::start(Box::new(store.clone()), StdRng::seed_from_u64(1), false).unwrap()
+    Engine::start(Box::new(store.clone()), StdRng::seed_from_u64(1), Rules::default()).unwrap()
 }
 
 fn command(action: &str, members: Value) -> Command {

@@ -428,7 +428,7 @@ impl Item for shape::Region {
 pub(super) fn describe_account_attributes(draft: &mut Draft<'_>, c: &DescribeAccountAttributes) -> Outcome {
     let default_vpc = draft.all::<Vpc>().find(|vpc| vpc.is_default);
     let default_vpc = default_vpc.map_or_else(|| "none".to_owned(), |vpc| vpc.id.to_string());
-    let addresses = quota::ADDRESSES_PER_REGION.to_string();
+    let addresses = draft.model.quotas.addresses_per_region.to_string();
     let attributes = [
         ("supported-platforms", "VPC".to_owned()),
         ("default-vpc", default_vpc),

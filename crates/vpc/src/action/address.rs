@@ -12,7 +12,6 @@ use crate::command::{
 use crate::draft::Draft;
 use crate::error::{Ec2Error, ErrorCode};
 use crate::ids::{AddressAssociationId, AllocationId, NetworkInterfaceId, ResourceId, clip};
-use crate::quota;
 use crate::reply::{AllocateAddressResult, AssociateAddressResult, DescribeAddressesResult, Reply};
 use crate::resource::{
     Address, AddressLink, ElasticAssociation, Instance, InstanceState, Kind, NetworkInterface,
@@ -28,7 +27,13 @@ pub(super) fn allocate_address(draft: &mut Draft<'_>, c: &AllocateAddress) -> Ou
     let tags = tags(&c.tag_specifications, Kind::Address)?;
     let have = draft.all::<Address>().count();
     let code = ErrorCode::AddressLimitExceeded;
-    within(have, 1, quota::ADDRESSES_PER_REGION, code, "addresses")?;
+    within(
+        have,
+        1,
+        draft.model.quotas.addresses_per_region,
+        code,
+        "addresses",
+    )?;
     let public_ip = match c.address.as_deref() {
         Some(text) => {
             let wanted = ipv4_address("address", text)?;

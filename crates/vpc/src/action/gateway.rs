@@ -9,7 +9,6 @@ use crate::command::{
 use crate::draft::Draft;
 use crate::error::{Ec2Error, ErrorCode};
 use crate::ids::{AnyId, VpcId};
-use crate::quota;
 use crate::region::Link;
 use crate::reply::{CreateInternetGatewayResult, DescribeInternetGatewaysResult, Reply};
 use crate::resource::{InternetGateway, Kind, Vpc};
@@ -23,7 +22,7 @@ pub(super) fn create_internet_gateway(draft: &mut Draft<'_>, c: &CreateInternetG
     within(
         have,
         1,
-        quota::INTERNET_GATEWAYS_PER_REGION,
+        draft.model.quotas.vpcs_per_region,
         code,
         "internet gateways",
     )?;

@@ -47,7 +47,7 @@ pub(super) fn create_vpc(draft: &mut Draft<'_>, c: &CreateVpc) -> Outcome {
     within(
         have,
         1,
-        quota::VPCS_PER_REGION,
+        draft.model.quotas.vpcs_per_region,
         ErrorCode::VpcLimitExceeded,
         "VPCs",
     )?;
@@ -82,7 +82,7 @@ pub(super) fn create_default_vpc(draft: &mut Draft<'_>, _c: &CreateDefaultVpc) -
     within(
         have,
         1,
-        quota::VPCS_PER_REGION,
+        draft.model.quotas.vpcs_per_region,
         ErrorCode::VpcLimitExceeded,
         "VPCs",
     )?;
