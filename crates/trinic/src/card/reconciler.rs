@@ -69,6 +69,8 @@ struct Slot {
     /// To be reported again when its job is done.
     repeat: bool,
     is_queued: bool,
+    /// What it looked like when the present job got it: a process in it can be entered all the while.
+    lent: serde_json::Value,
 }
 
 /// Jobs at one time: they mostly wait for the kernel's namespace locks.
@@ -359,6 +361,7 @@ impl Reconciler {
             }
             return;
         }
+        slot.lent = slot.inspect();
         let Some(actual) = slot.actual.take() else { return };
         if let Task::Bring(spec, held) = &task {
             slot.settled = Some(spec.clone());
@@ -474,7 +477,9 @@ impl Slot {
 
     fn inspect(&self) -> serde_json::Value {
         let Some(actual) = &self.actual else {
-            return serde_json::json!({ "busy": true });
+            let mut lent = self.lent.clone();
+            lent["busy"] = true.into();
+            return lent;
         };
         let interfaces: BTreeMap<&str, serde_json::Value> = actual
             .interfaces

@@ -51,7 +51,12 @@ impl Store for TestStore {
 }
 
 fn engine(store: &TestStore) -> Engine {
-    Engine::start(Box::new(store.clone()), StdRng::seed_from_u64(1), Rules::default()).unwrap()
+    Engine::start(
+        Box::new(store.clone()),
+        StdRng::seed_from_u64(1),
+        Rules::default(),
+    )
+    .unwrap()
 }
 
 fn command(action: &str, members: Value) -> Command {
