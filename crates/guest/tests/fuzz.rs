@@ -131,6 +131,26 @@ proptest! {
     }
 }
 
+/// Rows of frames that reach every part of a guest, and those that fuzzing found worth keeping.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "The crate does no IO; this test reads its corpus."
+)]
+#[test]
+fn corpus() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus");
+    // What the guest sends while nobody speaks to it for as long.
+    let silence = fuzz::frames(&[0, 1].repeat(6)).frames_out;
+    let mut files = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let counters = fuzz::frames(&std::fs::read(&path).unwrap());
+        assert!(counters.frames_out > silence, "{} got no answer", path.display());
+        files += 1;
+    }
+    assert!(files >= 7, "{files} files");
+}
+
 /// The correction of checksums works: an echo request with a wrong one is answered all the same.
 #[test]
 fn scripts_reach_the_guest() {
