@@ -18,9 +18,9 @@
 //! `/tmp/trinic-UID` for a user without a home. A Unix socket's path has at most 107 bytes, hence the limit
 //! on the directory's length.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -188,6 +188,25 @@ impl StateDir {
         let _ = fs::remove_file(self.endpoint_file());
     }
 
+    /// Opens a log of this directory to add to it. One that has grown long becomes `NAME.old` first, so two
+    /// times [`LOG_LIMIT_BYTES`] is about the most that logs take at a start.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened.
+    pub fn open_log(path: &Path) -> io::Result<File> {
+        if fs::metadata(path).is_ok_and(|metadata| metadata.len() > LOG_LIMIT_BYTES) {
+            let mut old = path.as_os_str().to_owned();
+            old.push(".old");
+            fs::rename(path, old)?;
+        }
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)
+    }
+
     fn endpoint_file(&self) -> PathBuf {
         self.root.join("endpoint.json")
     }
@@ -211,6 +230,9 @@ fn default_root() -> PathBuf {
         None => PathBuf::from(format!("/tmp/trinic-{}", user.as_raw())),
     }
 }
+
+/// A log above this is put aside at the next start.
+pub const LOG_LIMIT_BYTES: u64 = 8 << 20;
 
 /// `sun_path` has 108 bytes with its zero; the longest name of a socket is `/control.sock`.
 /// Source: [unix(7)].
@@ -237,6 +259,27 @@ mod tests {
         assert!(
             matches!(error, StateError::TooLong { length: 105, .. }),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn a_long_log_is_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("card.log");
+        fs::write(&path, "old").unwrap();
+        drop(StateDir::open_log(&path).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(LOG_LIMIT_BYTES + 1)
+            .unwrap();
+        drop(StateDir::open_log(&path).unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+        assert_eq!(
+            fs::metadata(dir.path().join("card.log.old")).unwrap().len(),
+            LOG_LIMIT_BYTES + 1
         );
     }
 

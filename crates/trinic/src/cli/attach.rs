@@ -69,7 +69,7 @@ pub(super) fn run(state: &StateDir, output: Output, arguments: &Arguments) -> Re
 fn path(place: &Place) -> anyhow::Result<PathBuf> {
     let path = match (&place.netns, place.pid) {
         (Some(name), _) if name.components().count() == 1 => PathBuf::from("/run/netns").join(name),
-        (Some(path), _) => path.clone(),
+        (Some(path), _) => std::path::absolute(path)?,
         (None, pid) => PathBuf::from(format!("/proc/{}/ns/net", pid.unwrap_or_default())),
     };
     std::fs::metadata(&path).with_context(|| format!("There is no network namespace {}", path.display()))?;

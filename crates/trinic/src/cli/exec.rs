@@ -47,8 +47,8 @@ fn enter(inspection: &Value, arguments: &Arguments) -> anyhow::Result<i32> {
     let id = &arguments.instance;
     if inspection.get("backend").and_then(Value::as_str) == Some("user-space") {
         anyhow::bail!(
-            "Instance {id} is a user-space stack inside the card and runs no programs of this machine; \
-             `trinic ls` says why it is not a namespace"
+            "Instance {id} is a user-space stack inside the card and runs no programs of this machine (`trinic ls` \
+             says why); `trinic probe` runs built-in ones there"
         );
     }
     let Some(instance) = inspection.get("instances").and_then(|all| all.get(id)) else {

@@ -1,8 +1,6 @@
 //! `trinic up`: control in the foreground, or detached.
 
-use std::fs::OpenOptions;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -105,12 +103,7 @@ fn detach(state: &StateDir, output: Output, arguments: &Arguments) -> Result<Exi
         )
         .into());
     }
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(state.control_log())
-        .context("Cannot open control's log")?;
+    let log = StateDir::open_log(&state.control_log()).context("Cannot open control's log")?;
     let log_size = log.metadata().map_or(0, |metadata| metadata.len());
     let mut command = Command::new("/proc/self/exe");
     command.arg("--state").arg(state.root()).arg("control");

@@ -143,7 +143,12 @@ fn closing(reply: HttpReply) -> Response<Full<Bytes>> {
 
 fn response(reply: HttpReply) -> Response<Full<Bytes>> {
     if let Some(error) = &reply.error {
-        tracing::info!(code = %error.code, message = error.message, context = error.context, "Refused");
+        // A caller's mistakes are the caller's to read; only our own belong into everybody's log.
+        if reply.status >= 500 {
+            tracing::error!(code = %error.code, message = error.message, context = error.context, "Failed");
+        } else {
+            tracing::debug!(code = %error.code, message = error.message, context = error.context, "Refused");
+        }
     }
     let mut response = Response::new(Full::new(Bytes::from(reply.body)));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

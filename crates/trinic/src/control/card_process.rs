@@ -3,7 +3,6 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -110,11 +109,7 @@ impl CardProcess {
 }
 
 fn spawn(state: &StateDir, uplink: bool) -> io::Result<Child> {
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(state.card_log())?;
+    let log = StateDir::open_log(&state.card_log())?;
     // `/proc/self/exe` is this very program even when its file was replaced by an upgrade.
     let mut command = Command::new("/proc/self/exe");
     command.arg("--state").arg(state.root()).arg("card");

@@ -38,7 +38,7 @@ use rand::rngs::StdRng;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use trinic_store::{MemoryStore, RedbStore, Store};
+use trinic_store::{MemoryStore, RedbStore, Store, StoreError};
 use trinic_vpc::quota::Quotas;
 
 use crate::state::{Endpoint, StateDir};
@@ -192,7 +192,17 @@ fn open_store(options: &Options) -> anyhow::Result<Box<dyn Store>> {
     if options.ephemeral {
         return Ok(Box::new(MemoryStore::new()));
     }
-    Ok(Box::new(RedbStore::open(options.state.store())?))
+    let path = options.state.store();
+    match RedbStore::open(&path) {
+        Ok(store) => Ok(Box::new(store)),
+        Err(error @ StoreError::Database(_)) => Err(error).with_context(|| {
+            format!(
+                "Cannot read {}; to start without what it has, move it away",
+                path.display()
+            )
+        }),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
