@@ -309,3 +309,47 @@ fn keep_card_leaves_the_card_alone() {
     card.listen_for(Duration::from_millis(50));
     assert_eq!(card.shutdown, None);
 }
+
+#[test]
+fn nonsense_on_the_admin_socket_is_answered_and_hurts_nobody() {
+    use std::io::{Read, Write};
+    let dir = tempfile::tempdir().unwrap();
+    let (_control, _card) = start(dir.path());
+    let too_long = "x".repeat(2 << 20);
+    for line in ["nonsense\n", "{\"ask\":\"make-coffee\"}\n", "\u{0}\n", &too_long] {
+        let mut stream = std::os::unix::net::UnixStream::connect(dir.path().join("control.sock")).unwrap();
+        stream.set_read_timeout(Some(common::LIMIT)).unwrap();
+        // Control need not read a line to its end to refuse it.
+        let _ = stream.write_all(line.as_bytes());
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer);
+        let is_cut = read.is_err() && line.len() > 1 << 20;
+        assert!(is_cut || answer.contains("refused"), "{answer}");
+    }
+    assert!(trinic(dir.path(), &["status"]).status.success());
+}
+
+#[test]
+fn a_card_that_talks_nonsense_is_connected_anew() {
+    use std::io::Write;
+    let dir = tempfile::tempdir().unwrap();
+    let (control, mut card) = start(dir.path());
+    let (instance, _) = run_instance(&control);
+    for nonsense in [
+        &b"\xff\xff\xff\xffxxxx"[..],
+        b"\x02\x00\x00\x00{]",
+        b"\x04\x00\x00\x00null",
+    ] {
+        card.raw().write_all(nonsense).unwrap();
+        // Control hangs up by itself and comes again.
+        card.instances.clear();
+        card = card.accept().join().unwrap();
+        card.until("the snapshot", |card| card.instances.contains_key(&*instance));
+    }
+    let report = InstanceReport::Running { pid: 1 };
+    card.report_instance("i-00000000000000bad", report.clone());
+    card.report_instance("../../etc", report.clone());
+    card.report_interface("eni-00000000000000bad", InterfaceReport::Detached);
+    card.report_instance(&instance, report);
+    eventually("running", || state_of(&control, &instance) == "running");
+}

@@ -280,6 +280,11 @@ impl FakeCard {
         }
     }
 
+    /// The connection itself, for bytes that are no message.
+    pub(crate) fn raw(&self) -> &UnixStream {
+        &self.connection.as_ref().unwrap().0
+    }
+
     pub(crate) fn say(&self, message: &FromCard) {
         let (stream, _) = self.connection.as_ref().unwrap();
         framing::write(&mut &*stream, message).unwrap();
