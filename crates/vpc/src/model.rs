@@ -39,6 +39,14 @@ pub struct Model {
 }
 
 impl Model {
+    /// A model without resources.
+    pub fn new(quotas: Quotas) -> Self {
+        Self {
+            regions: BTreeMap::new(),
+            quotas,
+        }
+    }
+
     /// Decides a call: what changes and what the caller is told. The model itself stays as it is until
     /// the events come back through [`Model::apply`].
     ///

@@ -13,3 +13,4 @@ mod interfaces;
 mod launch;
 mod networks;
 mod random;
+mod scale;

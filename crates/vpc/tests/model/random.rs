@@ -64,7 +64,7 @@ proptest! {
             world.take(&expired);
         }
         // What a store keeps is all there is to know.
-        let mut again = Model::default();
+        let mut again = Model::new(world.model.quotas);
         for (key, resource) in world.model.resources() {
             let text = serde_json::to_string(&resource).unwrap();
             let resource: Resource = serde_json::from_str(&text).unwrap();

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use trinic_switch::tables::{Interface, Tables};
 use trinic_vpc::command::*;
 use trinic_vpc::ids::{InstanceId, NetworkInterfaceId};
+use trinic_vpc::quota::Quotas;
 use trinic_vpc::reply::Reply;
 use trinic_vpc::resource::Event;
 use trinic_vpc::shape::{self, Filter, IpPermission, IpRange};
@@ -65,7 +66,7 @@ impl Default for World {
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            model: Model::default(),
+            model: Model::new(Quotas::NEW_ACCOUNT),
             tables: Tables::default(),
             context: Context {
                 scope: scope(0, "us-east-1"),
