@@ -75,6 +75,7 @@ pub struct Options {
 /// When the card cannot start; the error is its last line in the log.
 pub fn main(options: Options) -> anyhow::Result<()> {
     abort_on_panic();
+    raise_file_limit();
     let state = &options.state;
     std::fs::create_dir_all(state.card_dir()).context("Cannot make the card's directory")?;
     // Held until the process ends, however it ends.
@@ -174,6 +175,20 @@ fn serve(
         }
     })?;
     Ok(())
+}
+
+/// An instance costs a handful of descriptors, and the usual soft limit of 1,024 is made for `select`, which
+/// the card does not use.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "The card may run out of descriptors with many instances");
+    }
 }
 
 /// One card per state directory.

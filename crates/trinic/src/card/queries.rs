@@ -37,7 +37,7 @@ pub fn ask(tools: &Arc<Tools>, events: &Sender<Event>, number: u64, query: Query
 
 fn answer(tools: &Tools, events: &Sender<Event>, query: Query) -> anyhow::Result<Value> {
     match query {
-        Query::Stats { interface: None } => Ok(tools.worker.visit(|visit| all_stats(visit))?),
+        Query::Stats { interface: None } => Ok(tools.worker.visit(all_stats)?),
         Query::Stats {
             interface: Some(interface),
         } => {

@@ -89,8 +89,15 @@ impl Card {
             .prefix("tc")
             .tempdir_in("/tmp")
             .map_err(|e| e.to_string())?;
-        let process = spawn(state.path(), wanted);
-        let (stream, backend) = connect(state.path())?;
+        let mut process = spawn(state.path(), wanted);
+        let (stream, backend) = match connect(state.path()) {
+            Ok(connected) => connected,
+            Err(reason) => {
+                process.kill().map_err(|e| e.to_string())?;
+                process.wait().map_err(|e| e.to_string())?;
+                return Err(reason);
+            }
+        };
         Ok(Self {
             process,
             state,
