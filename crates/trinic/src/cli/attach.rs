@@ -27,7 +27,7 @@ pub(super) struct Place {
 /// Arguments of `trinic attach`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The namespace becomes an instance of the API (its type is trinic.external) with this one interface as eth0,
+    after_help = "The namespace becomes an instance of the API (its type is trinic.external) with this one interface as eth0, \
 configured with its addresses and routes. Terminating that instance takes the interface out again.
 
 Examples:

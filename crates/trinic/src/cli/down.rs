@@ -13,7 +13,7 @@ use crate::state::StateDir;
 /// Arguments of `trinic down`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The state directory keeps the API's state; the next `trinic up` brings the instances back. To forget it,
+    after_help = "The state directory keeps the API's state; the next `trinic up` brings the instances back. To forget it, \
 remove the directory afterwards.
 
 Examples:

@@ -14,8 +14,8 @@ use crate::state::StateDir;
 /// Arguments of `trinic exec`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The command has the instance's network, processes, mounts and host name, and this terminal's streams. The
-exit code is the command's (128 + N when signal N ended it, 127 when there is no such command, 126 when it
+    after_help = "The command has the instance's network, processes, mounts and host name, and this terminal's streams. The \
+exit code is the command's (128 + N when signal N ended it, 127 when there is no such command, 126 when it \
 cannot be executed); 125 when it could not be run at all.
 
 Examples:

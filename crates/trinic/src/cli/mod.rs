@@ -26,14 +26,20 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::card;
 use crate::state::StateDir;
 
-/// The exit codes, as the help prints them.
-pub const EXIT_CODES: &str = "\
+macro_rules! exit_codes {
+    () => {
+        "\
 Exit codes:
   0    done
   1    it failed; the message says what, why and what to do
   2    the command line is wrong
   3    no card is running for this state directory
-  125  `trinic exec` could not run the command; otherwise its exit code is the command's";
+  125  `trinic exec` could not run the command; otherwise its exit code is the command's"
+    };
+}
+
+/// The exit codes, as the help prints them.
+pub const EXIT_CODES: &str = exit_codes!();
 
 /// EC2's network interfaces in software: a VPC on this machine whose packets really flow and really drop.
 ///
@@ -177,7 +183,8 @@ fn name_process(name: &std::ffi::CStr) {
     let _ = rustix::thread::set_name(name);
 }
 
-const FIRST_STEPS: &str = "\
+const FIRST_STEPS: &str = concat!(
+    "\
 First steps:
   trinic up --detach                 start the card and the API
   eval \"$(trinic env)\"               point the AWS CLI here
@@ -190,9 +197,6 @@ Environment:
   TRINIC_STATE   state directory, as --state
   TRINIC_LOG     log filter, as `info` or `trinic::control=debug`
 
-Exit codes:
-  0    done
-  1    it failed; the message says what, why and what to do
-  2    the command line is wrong
-  3    no card is running for this state directory
-  125  `trinic exec` could not run the command; otherwise its exit code is the command's";
+",
+    exit_codes!()
+);

@@ -13,7 +13,7 @@ use crate::state::StateDir;
 /// Arguments of `trinic stats`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "In and out are the instance's: out is what it sent. A packet that the sender's groups refuse is a drop of
+    after_help = "In and out are the instance's: out is what it sent. A packet that the sender's groups refuse is a drop of \
 the sender, one that the receiver's groups refuse a drop of the receiver.
 
 Examples:

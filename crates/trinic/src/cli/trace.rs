@@ -15,7 +15,7 @@ use crate::state::StateDir;
 /// Arguments of `trinic trace`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The packet is not sent; the same code decides that switches packets, with the present rules and
+    after_help = "The packet is not sent; the same code decides that switches packets, with the present rules and \
 connections, and says what each stage found.
 
 Examples:

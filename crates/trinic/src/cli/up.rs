@@ -27,7 +27,7 @@ Two processes run: control (the API, this process) and the card (packets and ins
   kill -9 of control              the same: nothing acknowledged is lost
   kill -9 of the card             control starts it again; it adopts the instances that run
 
-The API accepts any key, so it listens on loopback only; requests must be signed, and an access key id of
+The API accepts any key, so it listens on loopback only; requests must be signed, and an access key id of \
 12 digits is the account.
 
 Examples:

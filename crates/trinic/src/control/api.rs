@@ -1,7 +1,7 @@
 //! The EC2 API over HTTP/1.1: every path, GET and POST, one answer.
 //!
-//! What a connection may cost is bounded: [`CONNECTION_LIMIT`] connections, [`BODY_LIMIT_BYTES`] of a body,
-//! [`HEAD_LIMIT`] for a request's head and for the silence between requests, [`BODY_LIMIT`] for its body.
+//! What a connection may cost is bounded: `CONNECTION_LIMIT` connections, `BODY_LIMIT_BYTES` of a body,
+//! `HEAD_LIMIT` for a request's head and for the silence between requests, `BODY_LIMIT` for its body.
 //! Meaning is `trinic-ec2`'s: it verifies, decodes and encodes.
 
 use std::convert::Infallible;

@@ -1,6 +1,6 @@
 //! The one place where state changes: a thread that decides, commits, applies and tells the card.
 //!
-//! Calls queue in front of it. It takes what is there (up to [`BATCH_LIMIT`]), decides each on the model as the
+//! Calls queue in front of it. It takes what is there (up to `BATCH_LIMIT`), decides each on the model as the
 //! ones before left it, commits all events in one transaction, and only then replies and tells the card: a
 //! reply is durable, and ten calls at once cost one sync of the disk. If the commit fails, everything
 //! of the batch is undone by reading the store again, and its callers get `Unavailable`.

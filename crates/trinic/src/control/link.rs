@@ -3,7 +3,7 @@
 //!
 //! When the connection ends, the API goes on and states stay as they are; the next connection starts with a
 //! snapshot, and the card reports again what it has. What it reported to nobody is made up for by
-//! [`Link::catch_up`]: the card is asked what is there, and what should be gone and is gone is reported.
+//! `Link::catch_up`: the card is asked what is there, and what should be gone and is gone is reported.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
