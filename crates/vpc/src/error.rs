@@ -96,6 +96,7 @@ error_codes! {
     AddressLimitExceeded = "AddressLimitExceeded", 400;
     AttachmentLimitExceeded = "AttachmentLimitExceeded", 400;
     CannotDelete = "CannotDelete", 400;
+    CidrLimitExceeded = "CidrLimitExceeded", 400;
     DefaultVpcAlreadyExists = "DefaultVpcAlreadyExists", 400;
     DependencyViolation = "DependencyViolation", 400;
     DryRunOperation = "DryRunOperation", 412;
@@ -122,13 +123,10 @@ error_codes! {
     InvalidCidrInUse = "InvalidCidr.InUse", 400;
     InvalidDhcpOptionsIdMalformed = "InvalidDhcpOptionsId.Malformed", 400;
     InvalidDhcpOptionsIdNotFound = "InvalidDhcpOptionsID.NotFound", 400;
-    InvalidFilter = "InvalidFilter", 400;
     InvalidGatewayIdNotFound = "InvalidGatewayID.NotFound", 400;
     InvalidGroupDuplicate = "InvalidGroup.Duplicate", 400;
     InvalidGroupIdMalformed = "InvalidGroupId.Malformed", 400;
-    InvalidGroupInUse = "InvalidGroup.InUse", 400;
     InvalidGroupNotFound = "InvalidGroup.NotFound", 400;
-    InvalidGroupReserved = "InvalidGroup.Reserved", 400;
     InvalidId = "InvalidID", 400;
     InvalidInstanceId = "InvalidInstanceID", 400;
     InvalidInstanceIdMalformed = "InvalidInstanceID.Malformed", 400;
@@ -138,7 +136,6 @@ error_codes! {
     InvalidKeyFormat = "InvalidKey.Format", 400;
     InvalidKeyPairDuplicate = "InvalidKeyPair.Duplicate", 400;
     InvalidKeyPairNotFound = "InvalidKeyPair.NotFound", 400;
-    InvalidMaxResults = "InvalidMaxResults", 400;
     InvalidNetworkInterfaceAttachmentIdMalformed = "InvalidNetworkInterfaceAttachmentId.Malformed", 400;
     InvalidNetworkInterfaceIdMalformed = "InvalidNetworkInterfaceId.Malformed", 400;
     InvalidNetworkInterfaceIdNotFound = "InvalidNetworkInterfaceID.NotFound", 400;
@@ -147,7 +144,6 @@ error_codes! {
     InvalidParameterCombination = "InvalidParameterCombination", 400;
     InvalidParameterValue = "InvalidParameterValue", 400;
     InvalidPermissionDuplicate = "InvalidPermission.Duplicate", 400;
-    InvalidPermissionMalformed = "InvalidPermission.Malformed", 400;
     InvalidPermissionNotFound = "InvalidPermission.NotFound", 400;
     InvalidReservationIdMalformed = "InvalidReservationID.Malformed", 400;
     InvalidReservationIdNotFound = "InvalidReservationID.NotFound", 400;
@@ -168,7 +164,6 @@ error_codes! {
     InvalidVpcIdMalformed = "InvalidVpcID.Malformed", 400;
     InvalidVpcIdNotFound = "InvalidVpcID.NotFound", 400;
     InvalidVpcRange = "InvalidVpc.Range", 400;
-    InvalidZoneNotFound = "InvalidAvailabilityZone", 400;
     KeyPairLimitExceeded = "KeyPairLimitExceeded", 400;
     MissingInput = "MissingInput", 400;
     MissingParameter = "MissingParameter", 400;
@@ -184,10 +179,7 @@ error_codes! {
     SecurityGroupsPerInterfaceLimitExceeded = "SecurityGroupsPerInterfaceLimitExceeded", 400;
     SubnetLimitExceeded = "SubnetLimitExceeded", 400;
     TagLimitExceeded = "TagLimitExceeded", 400;
-    UnknownParameter = "UnknownParameter", 400;
-    Unsupported = "Unsupported", 400;
     UnsupportedOperation = "UnsupportedOperation", 400;
-    VpcCidrBlockLimitExceeded = "VpcCidrBlockLimitExceeded", 400;
     VpcIdNotSpecified = "VPCIdNotSpecified", 400;
     VpcLimitExceeded = "VpcLimitExceeded", 400;
 }

@@ -273,6 +273,12 @@ fn authorize(
 ) -> Result<Vec<shape::SecurityGroupRule>, Ec2Error> {
     let first_new = group.rules.len();
     for (allows, text) in matches_of(draft, group.vpc_id, permissions)? {
+        let new = group.rules.get(first_new..).unwrap_or_default();
+        if new.iter().any(|r| r.allows == allows) {
+            return Err(Ec2Error::invalid_value(
+                "The same permission must not appear multiple times",
+            ));
+        }
         if group
             .rules
             .iter()

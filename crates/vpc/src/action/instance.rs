@@ -430,7 +430,9 @@ pub(super) fn modify_instance_attribute(draft: &mut Draft<'_>, c: &ModifyInstanc
     let kind = c.instance_type.as_ref().and_then(|v| v.value.as_deref());
     if let Some(text) = kind.or_else(|| old_form("instanceType")) {
         check_stopped(&instance)?;
-        instance.instance_type = instance_type(text)?.name.to_owned();
+        let kind = instance_type(text)?;
+        check_fits(draft, instance.id, kind)?;
+        instance.instance_type = kind.name.to_owned();
         changes += 1;
     }
     if let Some(text) = c.user_data.as_ref().and_then(|v| v.value.as_deref()) {
@@ -454,6 +456,24 @@ pub(super) fn modify_instance_attribute(draft: &mut Draft<'_>, c: &ModifyInstanc
     }
     draft.put(instance);
     Ok(Reply::Done)
+}
+
+/// Refuses a type that has no room for the interfaces that the instance has.
+fn check_fits(draft: &Draft<'_>, id: InstanceId, kind: &InstanceType) -> Result<(), Ec2Error> {
+    let interfaces = draft.interfaces_of(id);
+    let limit = usize::try_from(kind.interfaces()).unwrap_or(usize::MAX);
+    if interfaces.len() > limit {
+        return Err(Ec2Error::new(
+            ErrorCode::AttachmentLimitExceeded,
+            format!(
+                "Interface count {} exceeds the limit for {}",
+                interfaces.len(),
+                kind.name
+            ),
+        ));
+    }
+    let mut counts = interfaces.iter();
+    counts.try_for_each(|interface| super::new_interface::check_address_count(interface, Some(kind)))
 }
 
 fn check_stopped(instance: &Instance) -> Result<(), Ec2Error> {

@@ -231,7 +231,7 @@ pub(super) fn associate_vpc_cidr_block(draft: &mut Draft<'_>, c: &AssociateVpcCi
                 ));
             }
             let have = vpc.cidr_blocks.len();
-            let code = ErrorCode::VpcCidrBlockLimitExceeded;
+            let code = ErrorCode::CidrLimitExceeded;
             within(have, 1, quota::CIDRS_PER_VPC, code, "CIDR blocks of a VPC")?;
             let association_id = VpcCidrAssociationId::random(draft.rng);
             let added = VpcCidr {
@@ -393,7 +393,7 @@ fn vpc_block(text: &str) -> Result<Ipv4Net, Ec2Error> {
 
 fn add_ipv6_block(draft: &mut Draft<'_>, vpc: VpcId) -> Result<VpcCidr<Ipv6Net>, Ec2Error> {
     let have = draft.get::<Vpc>(vpc).map_or(0, |vpc| vpc.ipv6_cidr_blocks.len());
-    let code = ErrorCode::VpcCidrBlockLimitExceeded;
+    let code = ErrorCode::CidrLimitExceeded;
     within(
         have,
         1,

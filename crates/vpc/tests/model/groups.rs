@@ -452,3 +452,17 @@ fn the_single_form_of_a_permission() {
     );
     assert_eq!(code, "InvalidParameterCombination");
 }
+
+#[test]
+fn a_request_has_no_permission_twice() {
+    let mut world = World::default();
+    let id = group(&mut world, "web");
+    let code = refused!(
+        world,
+        AuthorizeSecurityGroupIngress {
+            group_id: Some(id),
+            ip_permissions: vec![tcp(80, "10.0.0.0/8"), tcp(80, "10.0.0.0/8")],
+        }
+    );
+    assert_eq!(code, "InvalidParameterValue");
+}

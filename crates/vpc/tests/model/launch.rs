@@ -4,7 +4,7 @@ use crate::world::{World, instance_id, launch, refused, reply};
 use trinic_vpc::CardReport;
 use trinic_vpc::command::{Command, RunInstances};
 use trinic_vpc::reply::Reply;
-use trinic_vpc::shape::{InstanceNetworkInterfaceSpecification, Tag, TagSpecification};
+use trinic_vpc::shape::{AttributeValue, InstanceNetworkInterfaceSpecification, Tag, TagSpecification};
 
 #[test]
 fn the_first_call_makes_the_default_vpc() {
@@ -760,4 +760,53 @@ fn key_pairs_are_imported_and_used() {
         }
     );
     assert!(reply!(world, DescribeKeyPairs {}).key_pairs.is_empty());
+}
+
+#[test]
+fn another_type_must_have_room() {
+    let mut world = World::default();
+    let subnet = world.default_subnet();
+    let id = world.running(&subnet).instance_id.unwrap();
+    for index in 1..3 {
+        let interface = world.interface_id(&subnet);
+        world.attach(&interface, &id, index);
+    }
+    let kind = |name: &str| {
+        Some(AttributeValue {
+            value: Some(name.into()),
+        })
+    };
+    let code = refused!(
+        world,
+        ModifyInstanceAttribute {
+            instance_id: id.clone(),
+            instance_type: kind("m5.large")
+        }
+    );
+    assert_eq!(code, "IncorrectInstanceState");
+    reply!(
+        world,
+        StopInstances {
+            instance_ids: vec![id.clone()]
+        }
+    );
+    world.report(CardReport::InstanceGone {
+        instance_id: instance_id(&id),
+    });
+    let code = refused!(
+        world,
+        ModifyInstanceAttribute {
+            instance_id: id.clone(),
+            instance_type: kind("t3.nano")
+        }
+    );
+    assert_eq!(code, "AttachmentLimitExceeded");
+    crate::world::done!(
+        world,
+        ModifyInstanceAttribute {
+            instance_id: id.clone(),
+            instance_type: kind("m5.large")
+        }
+    );
+    assert_eq!(world.show(&id).instance_type.as_deref(), Some("m5.large"));
 }

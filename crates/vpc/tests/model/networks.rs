@@ -735,3 +735,22 @@ fn the_default_vpc_can_be_made_again() {
     let made = reply!(world, CreateDefaultVpc {}).vpc.unwrap();
     assert_eq!(made.is_default, Some(true));
 }
+
+#[test]
+fn a_vpc_has_five_blocks_per_family() {
+    let mut world = World::default();
+    let vpc = world.vpc("10.0.0.0/16");
+    let mut add = |n: usize| {
+        world.run(trinic_vpc::command::Command::AssociateVpcCidrBlock(
+            trinic_vpc::command::AssociateVpcCidrBlock {
+                vpc_id: vpc.clone(),
+                cidr_block: Some(format!("10.{n}.0.0/16")),
+                ..Default::default()
+            },
+        ))
+    };
+    for n in 1..5 {
+        add(n).unwrap();
+    }
+    assert_eq!(crate::world::code(add(5)).as_str(), "CidrLimitExceeded");
+}
