@@ -6,7 +6,7 @@
 //! socket, a thread or randomness of its own.
 //!
 //! Words: a *scope* is one account in one region; a *resource* is stored state; a *shape* is text as
-//! requests and responses carry it. [`compile`] turns the model into the tables of a card.
+//! requests and responses carry it. [`compile()`] turns the model into the tables of a card.
 
 #![forbid(unsafe_code)]
 

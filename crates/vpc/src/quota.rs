@@ -77,5 +77,8 @@ pub const CLIENT_TOKEN_BYTES: usize = 64;
 pub const FILTERS_PER_CALL: usize = 50;
 /// Values over all filters of a call.
 pub const FILTER_VALUES_PER_CALL: usize = 200;
+/// Characters of a filter's value: twice what the longest text has that one can match, so that all of it
+/// can be escaped. It bounds the work of matching.
+pub const FILTER_VALUE_CHARS: usize = 2 * TAG_VALUE_CHARS;
 /// Seconds for which a terminated instance is still shown; EC2 says "for a short while" (about an hour).
 pub const TERMINATED_VISIBLE_S: i64 = 3_600;

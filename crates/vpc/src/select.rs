@@ -137,6 +137,14 @@ fn check_filters<T: Item>(filters: &[Filter]) -> Result<(), Ec2Error> {
                 clip(name)
             )));
         }
+        let long = |value: &String| value.chars().count() > quota::FILTER_VALUE_CHARS;
+        if filter.values.iter().any(long) {
+            return Err(Ec2Error::invalid_value(format!(
+                "A value of the filter '{}' has more than {} characters",
+                clip(name),
+                quota::FILTER_VALUE_CHARS
+            )));
+        }
         if filter.values.is_empty() {
             return Err(Ec2Error::invalid_value(format!(
                 "The filter '{}' has no values",
@@ -296,6 +304,33 @@ mod tests {
         };
         let error = select(things(0), selection).err().unwrap();
         assert_eq!(error.code, ErrorCode::InvalidParameterValue);
+    }
+
+    #[test]
+    fn filters_are_bounded() {
+        let refused = |filters: Vec<Filter>| {
+            let selection = Selection {
+                filters: &filters,
+                ..Selection::default()
+            };
+            select(things(1), selection).err().unwrap().code
+        };
+        let long = "*".repeat(quota::FILTER_VALUE_CHARS + 1);
+        assert_eq!(
+            refused(vec![filter("name", &[&long])]),
+            ErrorCode::InvalidParameterValue
+        );
+        assert_eq!(
+            refused(vec![filter("name", &[])]),
+            ErrorCode::InvalidParameterValue
+        );
+        let many = ["a"; quota::FILTER_VALUES_PER_CALL + 1];
+        assert_eq!(
+            refused(vec![filter("name", &many)]),
+            ErrorCode::FilterLimitExceeded
+        );
+        let filters = vec![filter("name", &["a"]); quota::FILTERS_PER_CALL + 1];
+        assert_eq!(refused(filters), ErrorCode::FilterLimitExceeded);
     }
 
     #[test]
