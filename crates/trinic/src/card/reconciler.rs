@@ -47,6 +47,7 @@ pub struct Reconciler {
     slots: BTreeMap<Id, Slot>,
     holders: HashMap<Id, Id>,
     queue: VecDeque<Id>,
+    to_adopt: VecDeque<Record>,
     jobs: usize,
     unsaved_since: Option<Instant>,
     /// Control has said what it wants since this process started. Until then nothing is removed: the last
@@ -98,6 +99,7 @@ impl Reconciler {
             slots: BTreeMap::new(),
             holders: HashMap::new(),
             queue: VecDeque::new(),
+            to_adopt: VecDeque::new(),
             jobs: 0,
             unsaved_since: None,
             is_told: false,
@@ -161,17 +163,28 @@ impl Reconciler {
                 self.tools.records.forget(&record.spec.id)?;
             }
         }
+        self.adopt_some();
         self.reconcile_all();
         Ok(())
     }
 
+    /// Claims the instance and its interfaces until its turn to be adopted comes.
     fn adopt(&mut self, record: Record) {
         let id = record.spec.id.clone();
         for interface in record.interfaces.keys() {
             self.holders.insert(interface.clone(), id.clone());
         }
-        self.slots.insert(id.clone(), Slot::default());
-        self.start_job(id, Actual::default(), Task::Adopt(Box::new(record)));
+        self.slots.insert(id, Slot::default());
+        self.to_adopt.push_back(record);
+    }
+
+    fn adopt_some(&mut self) {
+        while self.jobs < JOBS_MAX
+            && let Some(record) = self.to_adopt.pop_front()
+        {
+            let id = record.spec.id.clone();
+            self.start_job(id, Actual::default(), Task::Adopt(Box::new(record)));
+        }
     }
 
     fn handle(&mut self, event: Event) -> anyhow::Result<()> {
@@ -396,6 +409,7 @@ impl Reconciler {
 
     fn done(&mut self, id: &Id, actual: Box<Actual>) {
         self.jobs = self.jobs.saturating_sub(1);
+        self.adopt_some();
         self.holders.retain(|_, holder| holder != id);
         for interface in actual.interfaces.keys() {
             self.holders.insert(interface.clone(), id.clone());

@@ -4,14 +4,15 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use trinic::protocol::InterfaceReport;
-use trinic_switch::tables::RuleProtocol;
+use trinic_switch::tables::{Entry, RuleProtocol};
 
-use crate::harness::{card_with, entered, pings};
+use crate::harness::{card_with, entered, instance, interface, pings};
 
 pub(crate) fn trials() -> Vec<(&'static str, fn())> {
     vec![
         ("a_killed_card_is_followed_by_one_that_goes_on", a_killed_card),
         ("what_died_with_the_card_is_made_again", what_died),
+        ("an_update_just_before_the_kill_loses_no_instance", killed_at_once),
         ("a_control_that_dies_interrupts_nothing", a_control_that_dies),
     ]
 }
@@ -76,6 +77,23 @@ fn what_died() {
     assert_ne!(again, pids[1]);
     assert!(pings(pids[0], "10.0.0.11"));
     assert!(pings(again, "10.0.0.10"));
+}
+
+/// The last update may not be on disk yet; the instance that it made is, and lives on until control speaks.
+fn killed_at_once() {
+    let (mut card, pids) = card_with(&[("i-a", &[10])], &[ICMP]);
+    std::thread::sleep(Duration::from_millis(300));
+    card.update(
+        vec![Entry::Interface(interface(11, Some("i-b")))],
+        vec![instance("i-b", &[11])],
+        &[],
+    );
+    let pid = card.running("i-b");
+    card.kill_and_restart();
+    card.reconnect();
+    assert_eq!(card.running("i-a"), pids[0]);
+    assert_eq!(card.running("i-b"), pid);
+    assert!(pings(pids[0], "10.0.0.11"));
 }
 
 fn a_control_that_dies() {

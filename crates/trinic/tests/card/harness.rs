@@ -93,8 +93,9 @@ impl Card {
         let (stream, backend) = match connect(state.path()) {
             Ok(connected) => connected,
             Err(reason) => {
-                process.kill().map_err(|e| e.to_string())?;
-                process.wait().map_err(|e| e.to_string())?;
+                // It may have ended by itself already.
+                let _ = process.kill();
+                let _ = process.wait();
                 return Err(reason);
             }
         };
