@@ -1,5 +1,6 @@
 //! What the demo's scenes share: a card of its own, the API, instances, and measurements inside them.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -47,23 +48,30 @@ impl Lab {
     /// Starts `trinic up` on a free port with a state folder of its own.
     pub(super) fn start() -> Result<Self> {
         let program = std::env::current_exe().context("Could not tell the path of this program")?;
-        let folder = Folder(std::env::temp_dir().join(format!("trinic-demo-{}", std::process::id())));
+        let folder = Folder(short_temp_dir().join(format!("trinic-demo-{}", std::process::id())));
         std::fs::create_dir(&folder.0).with_context(|| format!("Could not make {}", folder.0.display()))?;
         let state = folder.0.join("state");
         let endpoint = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let log = folder.0.join("up.log");
         let begin = Instant::now();
         let mut control = Command::new(&program)
             .args(["up", "--ephemeral", "--listen", &endpoint.to_string(), "--state"])
             .arg(&state)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(File::create(&log)?)
             .spawn()
             .context("Could not start `trinic up`")?;
         let mut line = String::new();
         let stdout = control.stdout.take().context("`trinic up` has no output")?;
         BufReader::new(stdout).read_line(&mut line)?;
         if !line.contains("ready") {
-            bail!("`trinic up` did not become ready; it said: {line}");
+            // It has ended, or is about to: the log says why.
+            let _ = control.wait();
+            bail!(
+                "`trinic up` did not become ready: {}",
+                std::fs::read_to_string(&log)?.trim()
+            );
         }
         Ok(Self {
             api: Api::new(endpoint),
@@ -256,6 +264,17 @@ impl Drop for Background {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// The temporary directory, or /tmp if its path is too long for the sockets below it. Source: `unix(7)`, 108 bytes.
+fn short_temp_dir() -> PathBuf {
+    const LONGEST_BYTES: usize = 50;
+    let found = std::env::temp_dir();
+    if found.as_os_str().len() <= LONGEST_BYTES {
+        found
+    } else {
+        PathBuf::from("/tmp")
     }
 }
 

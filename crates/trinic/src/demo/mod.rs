@@ -7,6 +7,7 @@ mod api;
 mod lab;
 mod scenes;
 
+use std::io::Write as _;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -59,10 +60,10 @@ impl Report {
         });
     }
 
-    #[expect(clippy::print_stdout, reason = "the demo's text is its output")]
     fn line(&self, text: &str) {
         if !self.quiet {
-            println!("{text}");
+            // A reader who has gone (`| head`) is no reason to leave the card behind.
+            let _ = writeln!(std::io::stdout(), "{text}");
         }
     }
 }
@@ -89,7 +90,10 @@ pub fn run(json: bool) -> Result<()> {
         None => report.note(&format!(
             "instances are Linux namespaces, their interfaces real devices ({backend})"
         )),
-        Some(reason) => report.note(&format!("backend {backend}: {reason}")),
+        Some(reason) => {
+            report.note(&format!("backend {backend}; what this host does not allow:"));
+            reason.lines().for_each(|line| report.note(&format!("  {line}")));
+        }
     }
     scenes::run(&lab, &mut report)?;
     let elapsed = begin.elapsed();

@@ -63,12 +63,10 @@ fn security_groups(lab: &Lab, report: &mut Report) -> Result<Stage> {
     let _server = lab.spawn(&two.id, &Program::TcpEcho { port: 8080 })?;
     let before = lab.connect(&one.id, two.address, 8080)?;
     report.check("TCP 8080 before its rule", "silent", &before.to_string());
-    for line in lab
-        .trace(&one.interface, two.address, 8080)?
-        .lines()
-        .filter(|line| line.contains("drop"))
-    {
-        report.note(&format!("trinic trace: {}", line.trim()));
+    for line in lab.trace(&one.interface, two.address, 8080)?.lines() {
+        if let Some(said) = line.strip_prefix("security-group-in ") {
+            report.note(&format!("trinic trace: {}", said.trim()));
+        }
     }
     lab.allow(&group, "tcp", "8080", "10.0.1.0/24")?;
     let mut after = lab.connect(&one.id, two.address, 8080)?.to_string();
