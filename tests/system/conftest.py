@@ -5,6 +5,7 @@ what packets do from inside the instances (`trinic exec`). TRINIC_BIN names the 
 release build of this checkout is used, made if it is missing.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import boto3
@@ -120,7 +122,7 @@ class Card:
     def aws(self, *arguments, check=True, region="us-east-1"):
         """The stock AWS CLI against this card; returns parsed JSON, or the failed process when not `check`."""
         done = subprocess.run(
-            [str(ROOT / ".venv/bin/aws"), *arguments, "--output", "json"],
+            [str(pathlib.Path(sys.executable).with_name("aws")), *arguments, "--output", "json"],
             env={
                 **os.environ,
                 "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
@@ -239,3 +241,64 @@ def rule(protocol, first=-1, last=None, cidr="0.0.0.0/0", group=None, cidr6=None
 
 
 PING = rule("icmp", -1)
+
+
+def eni(instance, index=0):
+    """The id of an instance's interface at a device index."""
+    found = [i for i in instance["NetworkInterfaces"] if i["Attachment"]["DeviceIndex"] == index]
+    return found[0]["NetworkInterfaceId"]
+
+
+def main_table(ec2, vpc):
+    return ec2.describe_route_tables(
+        Filters=[{"Name": "vpc-id", "Values": [vpc]}, {"Name": "association.main", "Values": ["true"]}]
+    )["RouteTables"][0]["RouteTableId"]
+
+
+def internet_gateway(ec2, vpc):
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    return gateway
+
+
+def tcp(card, instance, address, port) -> str:
+    """What a connection attempt from an instance meets: `open`, `refused` or `silent`."""
+    code = (
+        "import socket,sys\n"
+        "try:\n socket.create_connection((sys.argv[1],int(sys.argv[2])),0.7);print('open')\n"
+        "except ConnectionRefusedError: print('refused')\n"
+        "except (TimeoutError,OSError): print('silent')\n"
+    )
+    return card.exec(instance, "python3", "-c", code, address, str(port), check=True).stdout.strip()
+
+
+@contextlib.contextmanager
+def background(card, instance, *command, **more):
+    """A process in an instance while the block runs; it is killed by closing what it was started with."""
+    process = subprocess.Popen(
+        [card.program, "exec", "--state", str(card.state), instance, "--", *command],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **more,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextlib.contextmanager
+def serve_tcp(card, instance, port, address="0.0.0.0"):
+    """An echo server in an instance, ready when the block begins."""
+    code = (
+        "import socket,sys,threading\n"
+        "a=sys.argv[1]\n"
+        "s=socket.create_server((a,int(sys.argv[2])),family=socket.AF_INET6 if ':' in a else socket.AF_INET,\n"
+        " dualstack_ipv6=':' in a)\n"
+        "print('up',flush=True)\n"
+        "def echo(c):\n"
+        " while (d:=c.recv(65536)): c.sendall(d)\n"
+        "while True: threading.Thread(target=echo,args=(s.accept()[0],),daemon=True).start()\n"
+    )
+    with background(card, instance, "python3", "-c", code, address, str(port)) as process:
+        assert process.stdout.readline().strip() == "up"
+        yield process

@@ -37,6 +37,8 @@ pub fn exec_in(instance: ProcessId, command: &[String]) -> Result<i32> {
     sys::keep_descriptors_from_children();
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(environment());
+    // A signal that cannot be passed on, as `timeout -s KILL` sends, must not leave the command behind.
+    sys::end_with_caller(&mut command);
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(127),

@@ -262,6 +262,17 @@ pub(crate) fn keep_descriptors_from_children() {
     unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
 }
 
+/// Lets the kernel end what `command` starts when the calling thread ends, however it ends.
+pub(crate) fn end_with_caller(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let ask = || {
+        let signal = Some(rustix::process::Signal::KILL);
+        Ok(rustix::process::set_parent_process_death_signal(signal)?)
+    };
+    // SAFETY: the closure makes one system call and takes no lock, allocates nothing.
+    unsafe { command.pre_exec(ask) };
+}
+
 /// `kill(-1, signal)`: every process that the caller may signal but itself and init; for the init of a
 /// pid namespace, everything in it.
 pub(crate) fn signal_everything(signal: c_int) -> io::Result<()> {
