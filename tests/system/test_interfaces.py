@@ -2,14 +2,9 @@
 
 
 import pytest
-from conftest import PING, Lab, eventually, rule
+from conftest import PING, Lab, eni, eventually, rule
 
 pytestmark = pytest.mark.usefixtures("namespaces")
-
-
-def eni(instance, index=0):
-    found = [i for i in instance["NetworkInterfaces"] if i["Attachment"]["DeviceIndex"] == index]
-    return found[0]["NetworkInterfaceId"]
 
 
 @pytest.fixture(scope="module")

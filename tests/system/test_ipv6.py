@@ -51,10 +51,13 @@ def test_instances_talk_within_and_between_subnets(card, lab):
 
 
 def test_the_card_answers_for_the_neighbour(card, lab):
-    one = lab.one["InstanceId"]
-    assert card.ping(one, six(lab.two))
-    neighbour = card.exec(one, "ip", "-6", "neigh", "show", six(lab.two), check=True).stdout
-    assert "lladdr" in neighbour, neighbour
+    """Addresses are /128s behind the router; with a route on the link the peer itself is asked for."""
+    one, peer = lab.one["InstanceId"], six(lab.two)
+    card.exec(one, "ip", "-6", "route", "add", f"{peer}/128", "dev", "eth0", check=True)
+    assert card.ping(one, peer)
+    neighbour = card.exec(one, "ip", "-6", "neigh", "show", peer, check=True).stdout
+    assert lab.two["NetworkInterfaces"][0]["MacAddress"] in neighbour, neighbour
+    card.exec(one, "ip", "-6", "route", "del", f"{peer}/128", "dev", "eth0", check=True)
 
 
 def test_a_rule_for_ipv6_opens_a_port_for_ipv6_alone(card, ec2, lab):

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from conftest import PING, Lab, rule
+from conftest import PING, Lab, eni, rule, tcp
 
 pytestmark = pytest.mark.usefixtures("namespaces")
 
@@ -16,22 +16,6 @@ def lab(card, ec2):
     built.open = built.group("open", PING)
     built.client = built.instance(built.net, [built.open])
     return built
-
-
-def eni(instance):
-    return instance["NetworkInterfaces"][0]["NetworkInterfaceId"]
-
-
-def tcp(card, instance, address, port) -> str:
-    """`open`, `refused` or `silent`."""
-    code = (
-        "import socket,sys\n"
-        "s=socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET);s.settimeout(0.7)\n"
-        "try:\n s.connect((sys.argv[1],int(sys.argv[2])));print('open')\n"
-        "except ConnectionRefusedError: print('refused')\n"
-        "except (TimeoutError,OSError): print('silent')\n"
-    )
-    return card.exec(instance, "python3", "-c", code, address, str(port), check=True).stdout.strip()
 
 
 def test_a_port_is_opened_and_closed_by_its_rule(card, ec2, lab):
