@@ -9,7 +9,10 @@ use anyhow::{Context, Result};
 /// What a client sends to the counting port to ask for the count since the last question.
 pub(crate) const ASK: &[u8] = b"how many?";
 
-/// Serves until killed; prints `serving` when all three ports are open.
+/// Serves until its standard input ends; prints `serving` when all three ports are open.
+///
+/// The end of the input, and not a signal, ends it: between it and the caller there may be a program that
+/// enters a namespace, whose death it would not notice.
 pub(crate) fn run(port: u16) -> Result<()> {
     let any = Ipv4Addr::UNSPECIFIED;
     let streams = TcpListener::bind((any, port)).with_context(|| format!("Could not listen on {port}"))?;
@@ -19,6 +22,11 @@ pub(crate) fn run(port: u16) -> Result<()> {
     {
         println!("serving");
     }
+    thread::spawn(|| {
+        // A failed read is an end as well.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::exit(0);
+    });
     let echoing = thread::spawn(move || echo_datagrams(&echo));
     let counting = thread::spawn(move || count_datagrams(&counter));
     for stream in streams.incoming().flatten() {
