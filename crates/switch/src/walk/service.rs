@@ -26,6 +26,9 @@ const RESOLVER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253);
 const TIME4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 123);
 const TIME6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x123);
 
+/// All DHCPv6 relay agents and servers of the link. Source: [RFC 8415 §7.1].
+const DHCP6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+
 /// What a destination is to the card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
@@ -65,7 +68,7 @@ impl<S: Sink> Walk<'_, S> {
 
     fn target(&self, ip: &Ip) -> Target {
         let destination = ip.tuple.destination;
-        if is_dhcp(ip) && self.is_dhcp_server(destination) {
+        if is_dhcp(ip) && self.is_dhcp_server(destination) || is_dhcpv6(ip) {
             return Target::Service;
         }
         if self.is_resolver(destination) {
@@ -131,4 +134,11 @@ impl<S: Sink> Walk<'_, S> {
         self.record(|_| Event::Answered("echo reply of the subnet's router".into()));
         ControlFlow::Break(Outcome::Echo)
     }
+}
+
+/// A DHCPv6 client's message to all servers, which is what the router's advertisement tells it to send. Servers
+/// are asked by multicast only, as ours lets nobody use its own address.
+fn is_dhcpv6(ip: &Ip) -> bool {
+    let ports = (ip.tuple.source_port, ip.tuple.destination_port);
+    ip.transport == Transport::Udp && ports == (546, 547) && ip.tuple.destination == IpAddr::V6(DHCP6)
 }

@@ -71,6 +71,28 @@ fn dhcp() {
 }
 
 #[test]
+fn dhcpv6() {
+    let mut card = closed();
+    let own = ipv6::link_local(mac(1)).to_string();
+    let servers_mac = [0x33, 0x33, 0, 1, 0, 2];
+    let solicit = pkt(1, &own, "ff02::1:2", udp(546, 547)).via(servers_mac);
+    let answer = card.send(&solicit);
+    assert_eq!(answer.verdict, Verdict::Service { port: PortId(1) });
+    assert_eq!(answer.frame, solicit.frame());
+    // Other ports, other groups and others' addresses are what they always were.
+    for (to, l4) in [
+        ("ff02::1:2", udp(547, 546)),
+        ("ff02::1:2", udp(546, 5353)),
+        ("ff02::fb", udp(546, 547)),
+    ] {
+        let packet = pkt(1, &own, to, l4).via(servers_mac);
+        card.drops(&packet, DropReason::Multicast, "eni-a");
+    }
+    let spoofed = pkt(1, "fe80::1234", "ff02::1:2", udp(546, 547)).via(servers_mac);
+    card.drops(&spoofed, DropReason::SourceAddress, "eni-a");
+}
+
+#[test]
 fn link_local_packets_never_leave() {
     let mut card = Card::new();
     card.edit_interface("eni-r", |i| i.source_dest_check = false);
