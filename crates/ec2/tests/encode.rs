@@ -15,7 +15,7 @@ use serde_json::Value;
 use trinic_ec2::actions::{ACTIONS, Action};
 use trinic_ec2::error::ApiError;
 use trinic_ec2::xml;
-use trinic_vpc::reply::Reply;
+use trinic_vpc::reply::{DescribeInstanceAttributeResult, DescribeNetworkInterfaceAttributeResult, Reply};
 
 const REQUEST_ID: &str = "59dbff89-35bd-4eac-99ed-be587EXAMPLE";
 
@@ -136,6 +136,23 @@ fn check_members(path: &str, sample: &Value, ours: &Value) {
             }
         }
         _ => {}
+    }
+}
+
+#[test]
+fn groups_that_were_not_asked_for_are_no_empty_set() {
+    for (action, reply) in [
+        (
+            "DescribeNetworkInterfaceAttribute",
+            Reply::from(DescribeNetworkInterfaceAttributeResult::default()),
+        ),
+        (
+            "DescribeInstanceAttribute",
+            Reply::from(DescribeInstanceAttributeResult::default()),
+        ),
+    ] {
+        let text = Action::find(action).unwrap().encode(&reply, REQUEST_ID).unwrap();
+        assert!(!text.contains("groupSet"), "{text}");
     }
 }
 

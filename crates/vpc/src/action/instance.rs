@@ -364,7 +364,7 @@ pub(super) fn describe_instance_attribute(draft: &mut Draft<'_>, c: &DescribeIns
     let text = |value: String| Some(AttributeValue { value: Some(value) });
     match required("attribute", &c.attribute)? {
         "sourceDestCheck" => result.source_dest_check = primary.and_then(|i| flag(i.source_dest_check)),
-        "groupSet" => result.groups = primary.map(|i| view::groups(draft, i)).unwrap_or_default(),
+        "groupSet" => result.groups = primary.map(|i| view::groups(draft, i)),
         "instanceType" => result.instance_type = text(instance.instance_type.clone()),
         "disableApiTermination" => result.disable_api_termination = flag(instance.disable_api_termination),
         "instanceInitiatedShutdownBehavior" => {

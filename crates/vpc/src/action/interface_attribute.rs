@@ -128,7 +128,7 @@ pub(super) fn describe_network_interface_attribute(
                 value: Some(interface.description.clone()),
             });
         }
-        "groupSet" => result.groups = view::groups(draft, interface),
+        "groupSet" => result.groups = Some(view::groups(draft, interface)),
         "sourceDestCheck" => {
             result.source_dest_check = Some(AttributeBooleanValue {
                 value: Some(interface.source_dest_check),

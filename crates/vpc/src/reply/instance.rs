@@ -87,8 +87,8 @@ pub struct DescribeInstanceAttributeResult {
     pub source_dest_check: Option<AttributeBooleanValue>,
     /// `UserData`.
     pub user_data: Option<AttributeValue>,
-    /// `Groups`.
-    pub groups: Vec<GroupIdentifier>,
+    /// `Groups`; absent unless they were asked for.
+    pub groups: Option<Vec<GroupIdentifier>>,
 }
 
 /// Response members of `ModifyInstanceMetadataOptions`.

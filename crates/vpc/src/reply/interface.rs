@@ -45,8 +45,8 @@ pub struct DescribeNetworkInterfaceAttributeResult {
     pub attachment: Option<NetworkInterfaceAttachment>,
     /// `Description`.
     pub description: Option<AttributeValue>,
-    /// `Groups`.
-    pub groups: Vec<GroupIdentifier>,
+    /// `Groups`; absent unless they were asked for.
+    pub groups: Option<Vec<GroupIdentifier>>,
     /// `NetworkInterfaceId`.
     pub network_interface_id: Option<String>,
     /// `SourceDestCheck`.

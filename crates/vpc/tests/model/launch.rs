@@ -513,6 +513,15 @@ fn attributes_and_metadata_options() {
         }
     );
     assert_eq!(shown.source_dest_check.unwrap().value, Some(false));
+    assert_eq!(shown.groups, None);
+    let shown = reply!(
+        world,
+        DescribeInstanceAttribute {
+            instance_id: id.clone(),
+            attribute: "groupSet".into()
+        }
+    );
+    assert_eq!(shown.groups.unwrap().len(), 1);
     let code = refused!(
         world,
         DescribeInstanceAttribute {
