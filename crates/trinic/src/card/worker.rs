@@ -23,6 +23,7 @@ use trinic_host::vnet::{VNET_HEADER_BYTES, VnetHeader};
 use trinic_switch::tables::{Delta, DeltaMismatch, Id, Revision, Tables};
 use trinic_switch::{Offload, Output, Packet, PortId, Switch, Verdict};
 use trinic_wire::time::Instant;
+use trinic_wire::{ethernet, ipv4, ipv6, tcp, udp};
 
 use super::clock;
 use super::services::Services;
@@ -398,7 +399,7 @@ impl Worker {
             return None;
         };
         let offload = Offload {
-            checksum_partial: header.needs_checksum(),
+            checksum_partial: outer_checksum_is_partial(&header, frame),
             gso_size: header.segment_bytes(),
         };
         let mut view = Packet {
@@ -627,6 +628,33 @@ impl Slot {
             Ok(Written::Refused(_)) | Err(_) => counters.send_failures += 1,
         }
     }
+}
+
+/// Whether the checksum that the sender left open is the one in the outer TCP or UDP header, which address
+/// translation has to update in its partial form.
+///
+/// It is another one when the instance is an end of a tunnel: the open checksum is then that of the inner
+/// packet, and what the outer UDP header has is complete, being the same whatever the inner one becomes.
+/// Addresses of IPv4 only are translated, so nothing depends on IPv6 behind extension headers.
+fn outer_checksum_is_partial(header: &VnetHeader, frame: &[u8]) -> bool {
+    if !header.needs_checksum() {
+        return false;
+    }
+    let byte = |at: usize| frame.get(at).copied().unwrap_or_default();
+    let (transport, protocol) = match (byte(12), byte(13)) {
+        (0x08, 0x00) => {
+            let words = byte(ethernet::HEADER_LEN) & 0x0f;
+            (ethernet::HEADER_LEN + usize::from(words) * 4, byte(23))
+        }
+        (0x86, 0xdd) => (ethernet::HEADER_LEN + ipv6::HEADER_LEN, byte(20)),
+        _ => return false,
+    };
+    let field = match ipv4::Protocol(protocol) {
+        ipv4::Protocol::TCP => tcp::CHECKSUM_OFFSET,
+        ipv4::Protocol::UDP => udp::CHECKSUM_OFFSET,
+        _ => return false,
+    };
+    usize::from(header.csum_start.get()) == transport && usize::from(header.csum_offset.get()) == field
 }
 
 /// Completes the checksum of a frame for the card's own services, which take no partial ones. The header

@@ -4,11 +4,11 @@ use std::net::Ipv4Addr;
 use std::time::Instant as StdInstant;
 
 use trinic_switch::tables::{
-    Entry, Interface, Route, RouteTable, Rule, RulePeer, RuleProtocol, SecurityGroup, Subnet, Target,
-    TrackingTimeouts, Vpc,
+    Entry, Interface, PublicAddress, Route, RouteTable, Rule, RulePeer, RuleProtocol, SecurityGroup, Subnet,
+    Target, TrackingTimeouts, Vpc,
 };
 use trinic_switch::{Config, DropReason};
-use trinic_wire::{arp, ethernet};
+use trinic_wire::arp;
 
 use super::*;
 use crate::card::memory_port::MemoryPort;
@@ -316,6 +316,162 @@ fn a_dead_device_is_taken_out_and_told() {
     assert_eq!(rig.broken.recv_timeout(LIMIT).unwrap().as_deref(), Some("eni-4"));
     assert_eq!(counters(&rig).broken_ports, 1);
     assert!(rig.handle.visit(|visit| visit.ports[0].is_none()).unwrap());
+}
+
+/// The card's tables with an internet gateway; eni-4 has a public address and may send anything.
+fn with_gateway() -> Delta {
+    let mut four = interface(4);
+    four.public = vec![PublicAddress {
+        private: Ipv4Addr::new(10, 0, 0, 4),
+        public: PUBLIC,
+    }];
+    let mut routes = tables().entries["rtb-1"].clone();
+    if let Entry::RouteTable(table) = &mut routes {
+        table.routes.push(Route {
+            destination: "0.0.0.0/0".parse().unwrap(),
+            target: Target::InternetGateway("igw-1".into()),
+        });
+    }
+    let mut out = rule("sgr-out", RuleProtocol::Any);
+    out.peer = RulePeer::Cidr("0.0.0.0/0".parse().unwrap());
+    let group = Entry::SecurityGroup(SecurityGroup {
+        id: "sg-1".into(),
+        vpc_id: "vpc-1".into(),
+        inbound: Vec::new(),
+        outbound: vec![out],
+    });
+    Delta {
+        from: Revision(1),
+        to: Revision(2),
+        upsert: vec![Entry::Interface(four), routes, group],
+        remove: Vec::new(),
+    }
+}
+
+const PUBLIC: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 4);
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
+
+/// A datagram of eni-4 to the internet, all checksums complete.
+fn datagram_to_outside(payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0; 256];
+    let header = ethernet::Repr {
+        destination: trinic_switch::ROUTER_MAC,
+        source: [2, 0, 0, 0, 0, 4],
+        tag: None,
+        ethertype: ethernet::EtherType::IPV4,
+    };
+    header.emit(&mut frame).unwrap();
+    let length = ip_datagram(&mut frame[14..], Ipv4Addr::new(10, 0, 0, 4), OUTSIDE, payload);
+    frame.truncate(14 + length);
+    frame
+}
+
+fn ip_datagram(packet: &mut [u8], from: Ipv4Addr, to: Ipv4Addr, payload: &[u8]) -> usize {
+    let repr = udp::Repr {
+        source_port: 4_000,
+        destination_port: 4_789,
+        payload,
+    };
+    let length = repr.emit(&mut packet[20..], from.into(), to.into()).unwrap();
+    let header = ipv4::Repr::new(from, to, ipv4::Protocol::UDP, length);
+    header.emit(packet).unwrap();
+    20 + length
+}
+
+/// Leaves the checksum of the datagram whose UDP header is at `transport` open, as a sender with an offload
+/// does: the field gets the sum of the pseudo header.
+fn leave_open(frame: &mut [u8], transport: usize) -> VnetHeader {
+    let addresses = frame[transport - 8..transport].to_vec();
+    let pseudo = [&addresses[..], &[0, 17], &frame[transport + 4..transport + 6]].concat();
+    let sum = ones_complement_sum(&pseudo);
+    frame[transport + 6..transport + 8].copy_from_slice(&sum.to_be_bytes());
+    VnetHeader {
+        flags: 1,
+        csum_start: u16::try_from(transport).unwrap().into(),
+        csum_offset: 6.into(),
+        ..VnetHeader::NONE
+    }
+}
+
+/// What comes out at the internet, after the open checksum was completed there.
+fn through_the_gateway(header: &VnetHeader, frame: &[u8]) -> Vec<u8> {
+    use zerocopy::IntoBytes;
+    let rig = rig();
+    let (four, _) = plug(&rig, "eni-4", 16);
+    let (near, internet) = MemoryPort::pair(16).unwrap();
+    rig.handle.connect(None, Box::new(near)).unwrap();
+    rig.handle.apply(with_gateway()).unwrap().unwrap();
+    four.write(&[header.as_bytes(), frame].concat()).unwrap();
+    let packet = next(&internet);
+    let mut frame = packet[VNET_HEADER_BYTES..].to_vec();
+    complete_checksum(&VnetHeader::read(&packet).unwrap(), &mut frame);
+    frame
+}
+
+/// The payload of the datagram at `network`, whose checksums must be right.
+fn payload(frame: &[u8], network: usize) -> (Ipv4Addr, Vec<u8>) {
+    let (header, packet) = ipv4::Repr::parse(&frame[network..]).unwrap();
+    let datagram = udp::Repr::parse(packet, header.source.into(), header.destination.into()).unwrap();
+    (header.source, datagram.payload.to_vec())
+}
+
+#[test]
+fn an_open_checksum_is_right_after_translation() {
+    let mut frame = datagram_to_outside(b"hello");
+    let header = leave_open(&mut frame, 34);
+    assert!(outer_checksum_is_partial(&header, &frame));
+    let out = through_the_gateway(&header, &frame);
+    assert_eq!(payload(&out, 14), (PUBLIC, b"hello".to_vec()));
+}
+
+/// A tunnel's end leaves the checksum of the inner packet open; the outer one is complete and must be
+/// translated as such.
+#[test]
+fn an_open_checksum_inside_a_tunnel_leaves_the_outer_one_right() {
+    let inside = (Ipv4Addr::new(192, 168, 0, 1), Ipv4Addr::new(192, 168, 0, 2));
+    let mut inner = vec![0; 64];
+    let length = ip_datagram(&mut inner, inside.0, inside.1, b"tunnelled");
+    inner.truncate(length);
+    // The outer checksum is that of the packet as it will be when the inner checksum is there.
+    let mut frame = datagram_to_outside(&inner);
+    let inner_at = frame.len() - length;
+    let header = leave_open(&mut frame, inner_at + 20);
+    assert!(!outer_checksum_is_partial(&header, &frame));
+    let out = through_the_gateway(&header, &frame);
+    assert_eq!(payload(&out, 14), (PUBLIC, inner));
+    assert_eq!(payload(&out, inner_at), (inside.0, b"tunnelled".to_vec()));
+}
+
+#[test]
+fn an_open_checksum_is_the_outer_one_only_in_its_place() {
+    let frame = datagram_to_outside(b"hello");
+    let at = |start: u16, offset: u16| VnetHeader {
+        flags: 1,
+        csum_start: start.into(),
+        csum_offset: offset.into(),
+        ..VnetHeader::NONE
+    };
+    assert!(outer_checksum_is_partial(&at(34, 6), &frame));
+    for (start, offset) in [(34, 16), (33, 6), (35, 6), (14, 6), (34, 0)] {
+        assert!(
+            !outer_checksum_is_partial(&at(start, offset), &frame),
+            "{start} {offset}"
+        );
+    }
+    let mut with_options = frame.clone();
+    with_options[14] = 0x46;
+    assert!(outer_checksum_is_partial(&at(38, 6), &with_options));
+    let mut tcp6 = vec![0; 80];
+    tcp6[12..14].copy_from_slice(&[0x86, 0xdd]);
+    tcp6[20] = 6;
+    assert!(outer_checksum_is_partial(&at(54, 16), &tcp6));
+    assert!(!outer_checksum_is_partial(&at(54, 6), &tcp6));
+    assert!(!outer_checksum_is_partial(&at(14, 6), &[0; 14]));
+    let finished = VnetHeader {
+        flags: 0,
+        ..at(34, 6)
+    };
+    assert!(!outer_checksum_is_partial(&finished, &frame));
 }
 
 #[test]
