@@ -222,7 +222,14 @@ impl Responder {
         self.upstream.poll()
     }
 
-    /// Takes the upstream resolver's answer to the query with this token.
+    /// Whether the query with this token still waits for its answer: not once it was answered, waited too
+    /// long or lost its interface. Whoever asks the upstream resolver may forget the others.
+    pub fn is_waiting(&self, token: u64) -> bool {
+        self.upstream.is_waiting(token)
+    }
+
+    /// Takes the upstream resolver's answer to the query with this token. An answer that is none leaves the
+    /// query waiting ([`Self::is_waiting`]), since anybody may have sent it.
     pub fn handle_upstream(
         &mut self,
         now: Instant,

@@ -122,6 +122,11 @@ impl Upstream {
         Some((waiting, outcome))
     }
 
+    /// Whether the query still waits for its answer.
+    pub(crate) fn is_waiting(&self, token: u64) -> bool {
+        self.waiting.contains_key(&token)
+    }
+
     /// A query that has waited too long.
     pub(crate) fn expire(&mut self, now: Instant) -> Option<Waiting> {
         let oldest = self.waiting.first_entry()?;

@@ -4,9 +4,11 @@
 //! another thread would cost a wakeup each way. What they answer with is published by the reconciler: per
 //! interface what the instance is, per VPC its names.
 
+mod upstream;
+
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use trinic_linklocal::metadata::InstanceMetadata;
@@ -20,6 +22,7 @@ use crate::protocol::{InstanceSpec, InterfaceSpec};
 
 use super::clock;
 use super::zones::PublishedZone;
+use upstream::Upstream;
 
 /// Delivers a frame to the port of an interface.
 pub type Deliver<'a> = dyn FnMut(PortId, &[u8]) + 'a;
@@ -45,35 +48,26 @@ pub struct Services {
     no_names: VpcZone,
 }
 
-/// The host's resolver.
-#[derive(Debug)]
-struct Upstream {
-    socket: UdpSocket,
-    /// Queries that wait, by their DNS id: answers come back with nothing else.
-    waiting: HashMap<u16, u64>,
-}
-
-/// Where the host says which resolver it uses.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// Answers taken from upstream in one round.
-const ANSWERS_PER_ROUND: usize = 32;
-/// The longest answer over UDP.
-const ANSWER_BYTES_MAX: usize = 4096;
-
 impl Services {
     /// Services whose tokens follow from `seed`; with `uplink` they ask the host's resolver for names
     /// outside the VPCs.
     ///
     /// # Errors
     ///
-    /// When no socket can be opened.
+    /// When the kernel gives no descriptor.
     pub fn new(uplink: bool, seed: [u8; 32]) -> io::Result<Self> {
-        let upstream = if uplink { Upstream::open()? } else { None };
+        let upstream = if uplink { Upstream::of_host()? } else { None };
+        Ok(Self::with_upstream(upstream, seed))
+    }
+
+    fn with_upstream(upstream: Option<Upstream>, seed: [u8; 32]) -> Self {
         let options = Options {
             forward_dns: upstream.is_some(),
+            // The switch polices what reaches the services, in one counter for all of them.
+            packets_per_second: None,
             ..Options::default()
         };
-        Ok(Self {
+        Self {
             responder: Responder::new(options, seed),
             published: HashMap::new(),
             zones: HashMap::new(),
@@ -81,12 +75,12 @@ impl Services {
             upstream,
             due: None,
             no_names: VpcZone::default(),
-        })
+        }
     }
 
-    /// The socket to the host's resolver, to be watched.
-    pub fn upstream(&self) -> Option<&UdpSocket> {
-        self.upstream.as_ref().map(|upstream| &upstream.socket)
+    /// Becomes readable when the host's resolver has answered; then call [`Self::receive_upstream`].
+    pub fn upstream(&self) -> Option<&OwnedFd> {
+        self.upstream.as_ref().map(Upstream::ready)
     }
 
     /// Says what to answer on an interface.
@@ -143,12 +137,20 @@ impl Services {
 
     /// Runs what is due.
     pub fn poll(&mut self, now: Instant, deliver: &mut Deliver<'_>) {
-        let Self { responder, ports, .. } = self;
+        let Self {
+            responder,
+            ports,
+            upstream,
+            ..
+        } = self;
         responder.poll(now, &mut |id, frame| {
             if let Some(port) = ports.get(id) {
                 deliver(*port, frame);
             }
         });
+        if let Some(upstream) = upstream {
+            upstream.keep(|token| responder.is_waiting(token));
+        }
         self.after(now);
     }
 
@@ -166,22 +168,14 @@ impl Services {
             ..
         } = self;
         let Some(upstream) = upstream else { return };
-        let mut answer = [0; ANSWER_BYTES_MAX];
-        for _ in 0..ANSWERS_PER_ROUND {
-            // An error is an ICMP message about an earlier query; that query runs into its timeout.
-            let Ok(length) = upstream.socket.recv(&mut answer) else {
-                break;
-            };
-            let Some(answer) = answer.get(..length) else { break };
-            let Some(token) = upstream.token_of(answer) else {
-                continue;
-            };
+        upstream.receive(|token, answer| {
             responder.handle_upstream(now, token, answer, &mut |id, frame| {
                 if let Some(port) = ports.get(id) {
                     deliver(*port, frame);
                 }
             });
-        }
+        });
+        upstream.keep(|token| responder.is_waiting(token));
         self.after(now);
     }
 
@@ -239,47 +233,5 @@ impl Published {
     }
 }
 
-impl Upstream {
-    /// The first resolver that the host names; `None` when it names none.
-    fn open() -> io::Result<Option<Self>> {
-        let Some(server) = host_resolver() else {
-            tracing::warn!("{RESOLV_CONF} names no resolver: names outside the VPCs are not found");
-            return Ok(None);
-        };
-        let any: IpAddr = match server {
-            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
-        socket.connect(SocketAddr::new(server, 53))?;
-        socket.set_nonblocking(true)?;
-        Ok(Some(Self {
-            socket,
-            waiting: HashMap::new(),
-        }))
-    }
-
-    fn ask(&mut self, token: u64, query: &[u8]) {
-        if let Some(id) = dns_id(query) {
-            self.waiting.insert(id, token);
-            // A lost query is one that times out.
-            let _ = self.socket.send(query);
-        }
-    }
-
-    /// The query that an answer is to. Ids are 16 bits, so the table is bounded by itself.
-    fn token_of(&mut self, answer: &[u8]) -> Option<u64> {
-        self.waiting.remove(&dns_id(answer)?)
-    }
-}
-
-fn dns_id(message: &[u8]) -> Option<u16> {
-    message.first_chunk().map(|id| u16::from_be_bytes(*id))
-}
-
-fn host_resolver() -> Option<IpAddr> {
-    let text = std::fs::read_to_string(RESOLV_CONF).ok()?;
-    text.lines()
-        .filter_map(|line| line.trim().strip_prefix("nameserver"))
-        .find_map(|rest| rest.trim().parse().ok())
-}
+#[cfg(test)]
+mod tests;
