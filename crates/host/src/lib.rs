@@ -23,6 +23,7 @@ pub mod link;
 mod netlink;
 pub mod netns;
 pub mod packet;
+pub mod peer;
 pub mod port;
 pub mod probe;
 pub mod process;

@@ -1,6 +1,11 @@
 //! Control with a card that is none: calls, reports, restarts of either side.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it skips"
+)]
 
 mod common;
 
@@ -188,6 +193,27 @@ fn check_no_half(control: &Control, at_least: usize) {
     instances.dedup();
     assert_eq!(attached, instances);
     assert!(instances.len() >= at_least, "{} of {at_least}", instances.len());
+}
+
+/// As from within an instance, whose root is the card's user to the file system.
+#[test]
+fn the_admin_socket_is_not_for_another_pid_namespace() {
+    let apart = |command: &[&str]| {
+        let mut unshare = std::process::Command::new("unshare");
+        unshare.args(["-U", "-p", "-f"]).args(command).output()
+    };
+    if !apart(&["true"]).is_ok_and(|output| output.status.success()) {
+        println!("SKIP: this host makes no pid namespace");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (_control, _card) = start(dir.path());
+    let state = dir.path().to_str().unwrap();
+    let output = apart(&[env!("CARGO_BIN_EXE_trinic"), "--state", state, "ls"]).unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(error.contains("another pid namespace"), "{error}");
+    assert!(trinic(dir.path(), &["ls"]).status.success());
 }
 
 #[test]

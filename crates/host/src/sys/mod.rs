@@ -131,6 +131,30 @@ pub(crate) fn set_socket_option(
     Ok(())
 }
 
+/// `SO_PEERCRED`: the process that connected a Unix socket, or listened on it; `None` when it has no id in the
+/// caller's pid namespace.
+pub(crate) fn peer_pid(socket: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    let mut peer = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut length: libc::socklen_t = 12;
+    // SAFETY: SO_PEERCRED writes one ucred of 12 bytes, which outlives the call, as does the length.
+    check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast::<c_void>(),
+            &raw mut length,
+        )
+    })?;
+    Ok(u32::try_from(peer.pid).ok().filter(|pid| *pid != 0))
+}
+
+const _: () = assert!(size_of::<libc::ucred>() == 12);
+
 /// Binds an AF_PACKET socket to one interface and all protocols.
 pub(crate) fn bind_packet_socket(socket: BorrowedFd<'_>, if_index: u32) -> io::Result<()> {
     // SAFETY: sockaddr_ll is plain data for which all zeroes is a legal value.

@@ -10,6 +10,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use trinic_host::peer::check_peer;
+
 use crate::framing;
 use crate::protocol::{FromCard, ToCard};
 
@@ -70,7 +72,7 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Accepts controls for ever. `hello` is sent first on each connection; `handle` gets each message and
+/// Accepts controls for ever, but none from within an instance. `hello` is sent first on each connection; `handle` gets each message and
 /// says whether to go on.
 ///
 /// # Errors
@@ -84,6 +86,11 @@ pub fn serve(
 ) -> io::Result<()> {
     loop {
         let (stream, _) = listener.accept()?;
+        if let Err(fault) = check_peer(&stream) {
+            // Whoever is refused may come back at any rate, so the log does not grow by it.
+            tracing::debug!(%fault, "A connection to the card's socket is refused");
+            continue;
+        }
         if let Err(error) = open(stream, outbox, &hello(), handle.clone()) {
             tracing::warn!(%error, "A control could not be served");
         }

@@ -1,5 +1,6 @@
 //! The admin socket: what `trinic ls` and its friends ask control. One JSON line in, one JSON line out, then
-//! the connection ends. The socket belongs to the owner of the state directory alone.
+//! the connection ends. The socket belongs to the owner of the state directory alone, and whoever is in an instance
+//! is refused.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
+use trinic_host::peer::check_peer;
 use trinic_switch::tables::Id;
 use trinic_vpc::ids::{NetworkInterfaceId, ResourceId};
 
@@ -146,15 +148,17 @@ pub async fn serve(listener: UnixListener, admin: Admin) {
 
 impl Admin {
     async fn connection(self, stream: UnixStream) -> io::Result<()> {
+        let peer = check_peer(&stream);
         let mut stream = BufReader::new(stream);
         let mut line = Vec::new();
         let mut bounded = (&mut stream).take(REQUEST_LIMIT_BYTES);
         tokio::time::timeout(READ_LIMIT, bounded.read_until(b'\n', &mut line))
             .await
             .map_err(|_| io::ErrorKind::TimedOut)??;
-        let response = match serde_json::from_slice(&line) {
-            Ok(request) => self.answer(request).await,
-            Err(error) => Response::Refused(format!("Request is not understood: {error}")),
+        let response = match (peer, serde_json::from_slice(&line)) {
+            (Err(fault), _) => Response::Refused(fault.to_string()),
+            (Ok(()), Ok(request)) => self.answer(request).await,
+            (Ok(()), Err(error)) => Response::Refused(format!("Request is not understood: {error}")),
         };
         let mut line = serde_json::to_vec(&response)?;
         line.push(b'\n');

@@ -85,9 +85,15 @@ impl Card {
 
     /// As [`Self::start`], on a backend that is named.
     pub(crate) fn start_on(wanted: Option<&'static str>) -> Result<Self, String> {
+        Self::start_in(Path::new("/tmp"), wanted)
+    }
+
+    /// As [`Self::start_on`], with the state directory below another one than /tmp, which instances have for
+    /// themselves.
+    pub(crate) fn start_in(parent: &Path, wanted: Option<&'static str>) -> Result<Self, String> {
         let state = tempfile::Builder::new()
             .prefix("tc")
-            .tempdir_in("/tmp")
+            .tempdir_in(parent)
             .map_err(|e| e.to_string())?;
         let mut process = spawn(state.path(), wanted);
         let (stream, backend) = match connect(state.path()) {
@@ -336,6 +342,14 @@ pub(crate) fn entered(pid: u32, command: &[&str]) -> Command {
         enter.arg("-U");
     }
     enter.arg("-n").args(command);
+    enter
+}
+
+/// A command that runs as a process of the instance, with its view of the files and of the processes.
+pub(crate) fn as_one_of(pid: u32, command: &[&str]) -> Command {
+    let mut enter = Command::new("nsenter");
+    enter.args(["-t", &pid.to_string(), "-U", "-m", "-n", "-p"]);
+    enter.args(command);
     enter
 }
 

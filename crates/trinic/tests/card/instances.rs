@@ -1,12 +1,15 @@
 //! Instances come, change and go.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use trinic::protocol::{InstanceKind, InstanceReport, InterfaceReport, Query};
 use trinic_switch::tables::{Entry, RuleProtocol};
 
-use crate::harness::{Card, card_with, entered, function, group, inside, instance, interface, pings};
+use crate::harness::{
+    Card, as_one_of, card_with, entered, function, group, inside, instance, interface, pings,
+};
 
 pub(crate) fn trials() -> Vec<(&'static str, fn())> {
     vec![
@@ -26,6 +29,10 @@ pub(crate) fn trials() -> Vec<(&'static str, fn())> {
         ),
         ("user_data_runs_and_the_console_is_kept", user_data_and_console),
         ("a_namespace_of_the_users_own_gets_an_interface", external),
+        (
+            "an_instance_cannot_talk_to_another_card",
+            an_instance_cannot_talk_to_another_card,
+        ),
         ("shutdown_leaves_nothing", shutdown_leaves_nothing),
     ]
 }
@@ -206,19 +213,34 @@ fn external() {
     assert!(!pings(pids[0], "10.0.0.15"));
 }
 
+fn an_instance_cannot_talk_to_another_card() {
+    let (_card, pids) = card_with(&[("i-a", &[10])], &[]);
+    let visible = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let other = Card::start_in(visible, None).unwrap();
+    let socket = other.state.path().join("card.sock");
+    let program = std::env::current_exe().unwrap();
+    let command = [
+        program.to_str().unwrap(),
+        "inside",
+        "hello",
+        socket.to_str().unwrap(),
+    ];
+    let outside = Command::new(command[0]).args(&command[1..]).output().unwrap();
+    assert_eq!(outside.stdout, b"served", "{outside:?}");
+    let inside = as_one_of(pids[0], &command).output().unwrap();
+    assert_eq!(inside.stdout, b"closed", "{inside:?}");
+}
+
 fn shutdown_leaves_nothing() {
     let (mut card, pids) = card_with(&[("i-gone1", &[10]), ("i-gone2", &[11])], &[ICMP]);
     let internet = card.internet();
     let mut sleeper = entered(pids[0], &["sleep", "600"]).spawn().unwrap();
     card.shutdown();
     for pid in [pids[0], pids[1], internet] {
-        assert!(
-            !std::path::Path::new(&format!("/proc/{pid}")).exists(),
-            "{pid} runs"
-        );
+        assert!(!Path::new(&format!("/proc/{pid}")).exists(), "{pid} runs");
     }
     for name in ["i-gone1", "i-gone2"] {
-        assert!(!std::path::Path::new("/run/netns").join(name).exists(), "{name}");
+        assert!(!Path::new("/run/netns").join(name).exists(), "{name}");
     }
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     assert!(!mounts.contains("/run/netns/i-gone1"), "{mounts}");

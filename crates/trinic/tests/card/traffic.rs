@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -83,9 +84,19 @@ pub(crate) fn run_inside() -> bool {
         ["inside", "fetch", address] => fetch(address),
         ["inside", "receive", address] => receive(address),
         ["inside", "send", address] => send(address),
+        ["inside", "hello", socket] => hello(socket),
         _ => return false,
     }
     true
+}
+
+/// Whether a card that listens on `socket` talks to this process.
+fn hello(socket: &str) {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    match stream.read(&mut [0; 4]).unwrap() {
+        0 => print!("closed"),
+        _ => print!("served"),
+    }
 }
 
 fn fetch(address: &str) {
