@@ -87,3 +87,14 @@ def test_the_instance_is_isolated(card, lab):
     assert card.exec(one, "touch", "/usr/trinic-was-here").returncode != 0
     assert card.exec(one, "touch", "/tmp/mine", check=True).returncode == 0
     assert card.exec(one, "sh", "-c", "exit 7").returncode == 7
+
+
+def test_a_reboot_starts_it_anew(card, ec2, lab):
+    from conftest import eventually
+
+    one = lab.one["InstanceId"]
+    card.exec(one, "touch", "/tmp/before", check=True)
+    ec2.reboot_instances(InstanceIds=[one])
+    eventually(lambda: card.exec(one, "test", "-e", "/tmp/before").returncode == 1, what="private /tmp is new")
+    assert lab.describe(one)["State"]["Name"] == "running"
+    eventually(lambda: card.exec(one, "ip", "addr").stdout.count(lab.one["PrivateIpAddress"]), what="address is back")

@@ -113,6 +113,9 @@ pub struct InstanceSpec {
     pub kind: InstanceKind,
     /// Decoded user data; run once as a script when it starts with `#!`.
     pub user_data: Option<Vec<u8>>,
+    /// How often it was told to reboot; a change makes the card end it and start it anew.
+    #[serde(default)]
+    pub reboots: u32,
     /// Its interfaces by device index.
     pub interfaces: Vec<InterfaceSpec>,
     /// What the instance metadata service answers.

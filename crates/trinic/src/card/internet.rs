@@ -43,6 +43,7 @@ pub fn spec() -> InstanceSpec {
         hostname: INTERNET.to_owned(),
         kind: InstanceKind::Managed,
         user_data: None,
+        reboots: 0,
         interfaces: vec![interface],
         metadata: metadata(),
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use trinic_switch::PortId;
 use trinic_switch::tables::Id;
 
-use crate::protocol::{FromCard, InstanceReport, InstanceSpec, InterfaceReport, InterfaceSpec};
+use crate::protocol::{FromCard, InstanceKind, InstanceReport, InstanceSpec, InterfaceReport, InterfaceSpec};
 
 use super::INTERNET;
 use super::backend::{Backend, Instance};
@@ -104,9 +104,13 @@ impl Job {
     }
 
     fn bring(&mut self, spec: &Arc<InstanceSpec>, held: &BTreeSet<Id>) {
+        let is_reboot = self.is_reboot(spec);
+        if is_reboot {
+            self.dismantle();
+        }
         let is_new = self.actual.instance.is_none();
         self.actual.spec = Some(spec.clone());
-        if is_new && !self.start(spec) {
+        if is_new && !self.start(spec, is_reboot) {
             return;
         }
         let wanted: BTreeMap<&Id, &InterfaceSpec> = spec.interfaces.iter().map(|i| (&i.id, i)).collect();
@@ -135,9 +139,23 @@ impl Job {
         }
     }
 
-    /// Starts it without interfaces; `false` when that failed.
-    fn start(&mut self, spec: &InstanceSpec) -> bool {
-        match self.tools.backend.start(spec) {
+    /// Whether it runs and was told to reboot since. A namespace of the user's own is not ours to restart.
+    fn is_reboot(&self, spec: &InstanceSpec) -> bool {
+        let before = self
+            .actual
+            .spec
+            .as_ref()
+            .filter(|_| self.actual.instance.is_some());
+        spec.kind == InstanceKind::Managed && before.is_some_and(|before| before.reboots != spec.reboots)
+    }
+
+    /// Starts it without interfaces; `false` when that failed. User data is for the first boot only.
+    fn start(&mut self, spec: &InstanceSpec, is_reboot: bool) -> bool {
+        let mut spec = spec.clone();
+        if is_reboot {
+            spec.user_data = None;
+        }
+        match self.tools.backend.start(&spec) {
             Ok(instance) => {
                 self.took_hold(instance);
                 true

@@ -107,6 +107,7 @@ fn record(scope: &Scope, interface: &NetworkInterface, now: Timestamp, rng: &mut
         key_name: None,
         launch_time: now,
         state: InstanceState::Pending,
+        reboots: 0,
         state_reason: None,
         transition_reason: String::new(),
         terminated: None,

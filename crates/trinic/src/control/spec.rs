@@ -33,6 +33,7 @@ pub fn instance(model: &Model, externals: &Externals, id: InstanceId) -> Option<
         id: Id::from(id.to_string()),
         hostname: host_part(&instance.private_dns_name).to_owned(),
         user_data: instance.user_data.clone(),
+        reboots: instance.reboots,
         interfaces: interfaces
             .iter()
             .map(|interface| interface_spec(model, scope, interface))

@@ -475,6 +475,7 @@ pub(crate) fn instance(id: &str, interfaces: &[u8]) -> InstanceSpec {
         hostname: format!("host-{id}"),
         kind: InstanceKind::Managed,
         user_data: None,
+        reboots: 0,
         metadata: metadata(id, &functions),
         interfaces: functions,
     }

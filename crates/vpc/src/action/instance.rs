@@ -129,13 +129,16 @@ pub(super) fn start_instances(draft: &mut Draft<'_>, c: &StartInstances) -> Outc
 }
 
 pub(super) fn reboot_instances(draft: &mut Draft<'_>, c: &RebootInstances) -> Outcome {
-    for id in named(draft, &c.instance_ids)? {
+    let ids = named(draft, &c.instance_ids)?;
+    for id in ids.iter().copied() {
         let state = draft.get::<Instance>(id).map(|i| i.state);
         if state != Some(InstanceState::Running) {
             return Err(wrong_state(id, "rebooted"));
         }
     }
-    // A reboot changes nothing that the model keeps; the card does it.
+    for id in ids {
+        draft.change::<Instance>(id, |instance| instance.reboots = instance.reboots.wrapping_add(1));
+    }
     Ok(Reply::Done)
 }
 

@@ -235,6 +235,7 @@ fn template(draft: &mut Draft<'_>, c: &RunInstances) -> Result<Instance, Ec2Erro
         key_name: c.key_name.clone(),
         launch_time: draft.now,
         state: InstanceState::Pending,
+        reboots: 0,
         state_reason: None,
         transition_reason: String::new(),
         terminated: None,

@@ -25,6 +25,9 @@ pub struct Instance {
     pub launch_time: Timestamp,
     /// State.
     pub state: InstanceState,
+    /// How often it was rebooted; the card follows the number.
+    #[serde(default)]
+    pub reboots: u32,
     /// Why it is in a state that it was not asked to be in.
     pub state_reason: Option<StateReason>,
     /// StateTransitionReason; empty for none.
