@@ -5,7 +5,9 @@
 //! Meaning is `trinic-ec2`'s: it verifies, decodes and encodes.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -16,7 +18,7 @@ use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use trinic_ec2::error::ApiError;
 use trinic_ec2::http::{self, HttpReply, Policy};
 use trinic_ec2::query::MAX_REQUEST_BYTES;
@@ -28,15 +30,20 @@ use super::engine::Engine;
 /// Serves connections for ever.
 pub async fn serve(listener: TcpListener, engine: Engine) {
     let slots = Arc::new(Semaphore::new(CONNECTION_LIMIT));
+    let crowd = Arc::new(Notify::new());
     loop {
+        if slots.available_permits() == 0 {
+            crowd.notify_one();
+        }
         let Ok(slot) = slots.clone().acquire_owned().await else {
             return;
         };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let engine = engine.clone();
+                let crowd = crowd.clone();
                 tokio::spawn(async move {
-                    connection(stream, engine).await;
+                    connection(stream, engine, &crowd).await;
                     drop(slot);
                 });
             }
@@ -48,25 +55,50 @@ pub async fn serve(listener: TcpListener, engine: Engine) {
     }
 }
 
-async fn connection(stream: TcpStream, engine: Engine) {
+/// Serves a connection until it ends, or until it is the one that has waited longest of a crowd of
+/// [`CONNECTION_LIMIT`] and has no call to answer: so clients that fall silent shut nobody out.
+async fn connection(stream: TcpStream, engine: Engine, crowd: &Notify) {
     // A small answer must not wait for the client's acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
+    let is_busy = Arc::new(AtomicBool::new(false));
+    let busy = is_busy.clone();
     let service = service_fn(move |request| {
-        let engine = engine.clone();
-        async move { Ok::<_, Infallible>(answer(request, &engine).await) }
+        let (engine, busy) = (engine.clone(), busy.clone());
+        async move { Ok::<_, Infallible>(answer(request, &engine, &busy).await) }
     });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_LIMIT)
-        .max_headers(HEADERS_LIMIT)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "API connection ended");
+    let mut served = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_LIMIT)
+            .max_headers(HEADERS_LIMIT)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    loop {
+        tokio::select! {
+            result = &mut served => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "API connection ended");
+                }
+                return;
+            }
+            () = crowd.notified() => {
+                if !is_busy.load(Ordering::Relaxed) {
+                    tracing::debug!("API connection ended: it was silent in a crowd");
+                    return;
+                }
+                // Another one shall go, and this one stands at the end of the queue from here on.
+                crowd.notify_one();
+                tokio::task::yield_now().await;
+            }
+        }
     }
 }
 
-async fn answer(request: hyper::Request<Incoming>, engine: &Engine) -> Response<Full<Bytes>> {
+async fn answer(
+    request: hyper::Request<Incoming>,
+    engine: &Engine,
+    is_busy: &AtomicBool,
+) -> Response<Full<Bytes>> {
     let request_id = http::request_id(rand::random());
     let (head, body) = request.into_parts();
     let body = match read(body).await {
@@ -85,7 +117,10 @@ async fn answer(request: hyper::Request<Incoming>, engine: &Engine) -> Response<
         headers: &headers,
         body: &body,
     };
-    response(decide(&request, &request_id, engine).await)
+    is_busy.store(true, Ordering::Relaxed);
+    let reply = decide(&request, &request_id, engine).await;
+    is_busy.store(false, Ordering::Relaxed);
+    response(reply)
 }
 
 /// Reads a body whole, if it is not too long and not too slow.
