@@ -283,7 +283,9 @@ def background(card, instance, *command, **more):
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
 
 
 @contextlib.contextmanager

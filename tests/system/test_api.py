@@ -237,6 +237,25 @@ def test_stalling_connections_do_not_stop_others(card, ec2):
             one.close()
 
 
+def test_a_flood_of_stalling_connections_does_not_lock_others_out(card):
+    """More silent connections than the server serves at a time: a new client still gets its turn."""
+    stalled = []
+    try:
+        for _ in range(700):
+            try:
+                one = socket.create_connection(("127.0.0.1", card.port), 1)
+                one.sendall(b"POST / HTTP/1.1\r\n")
+            except OSError:
+                break
+            stalled.append(one)
+        assert len(stalled) > 512
+        assert card.client().describe_vpcs()["Vpcs"]
+        assert card.json("status")["card"]
+    finally:
+        for one in stalled:
+            one.close()
+
+
 def test_fifty_clients_at_once(card):
     client = boto3.client(
         "ec2", endpoint_url=f"http://127.0.0.1:{card.port}", region_name="eu-west-1",
