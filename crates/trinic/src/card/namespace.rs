@@ -201,6 +201,14 @@ impl Backend for NamespaceBackend {
         {
             tracing::warn!(instance = %handle.id, %error, "A name under /run/netns remains");
         }
+        // Its init may run on although it could not be adopted; nobody would ever end it.
+        if let Some(Ok(process)) = handle.process.map(Process::open)
+            && let Err(error) = process.kill(GRACE)
+        {
+            tracing::warn!(instance = %handle.id, %error, "An instance that was not adopted runs on");
+        }
+        // Absent is as good as removed, and what stays goes with the card's directory.
+        let _ = fs::remove_dir_all(self.instance_directory(&handle.id));
     }
 
     fn finish(&self, is_clear: bool) {

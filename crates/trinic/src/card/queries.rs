@@ -89,7 +89,18 @@ fn stats(visit: &mut Visit<'_>, id: &Id) -> Option<Value> {
         json!({ "frames": counters.frames, "replies": counters.replies, "refusals": refusals })
     });
     let more = value.as_object_mut()?;
-    more.insert("queue_full".into(), json!(slot.map_or(0, |slot| slot.queue_full)));
+    if let (Some(slot), Some(drops)) = (slot, more.get_mut("drops").and_then(Value::as_object_mut)) {
+        // What the port itself lost stands beside what the pipeline dropped, by name.
+        for (reason, count) in [
+            ("receiver-queue-full", slot.queue_full),
+            ("receiver-refused", slot.refused),
+            ("bad-virtio-header", slot.bad_headers),
+        ] {
+            if count > 0 {
+                drops.insert(reason.into(), json!(count));
+            }
+        }
+    }
     more.insert("connected".into(), json!(slot.is_some()));
     more.insert("cached_flows".into(), json!(visit.switch.cached_flows(id)));
     more.insert("services_detail".into(), json!(services));

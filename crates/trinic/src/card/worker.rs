@@ -115,6 +115,10 @@ pub struct Slot {
     pub interface: Option<Id>,
     /// Packets lost because this port's receiver was full.
     pub queue_full: u64,
+    /// Packets lost because the device refused them: it is down, or going.
+    pub refused: u64,
+    /// Packets that came with a virtio-net header that makes no sense.
+    pub bad_headers: u64,
     port: Box<dyn Port>,
     read_failures: u32,
 }
@@ -396,6 +400,9 @@ impl Worker {
         let packet = self.buffer.get_mut(..length)?;
         let Ok((header, frame)) = port::split_checked(packet, VNET_HEADER_BYTES) else {
             self.counters.bad_headers += 1;
+            if let Some(slot) = self.slots.get_mut(from).and_then(Option::as_mut) {
+                slot.bad_headers += 1;
+            }
             return None;
         };
         let offload = Offload {
@@ -555,6 +562,8 @@ impl Worker {
         let slot = Slot {
             interface,
             queue_full: 0,
+            refused: 0,
+            bad_headers: 0,
             port,
             read_failures: 0,
         };
@@ -625,7 +634,10 @@ impl Slot {
                 counters.queue_full += 1;
                 self.queue_full += 1;
             }
-            Ok(Written::Refused(_)) | Err(_) => counters.send_failures += 1,
+            Ok(Written::Refused(_)) | Err(_) => {
+                counters.send_failures += 1;
+                self.refused += 1;
+            }
         }
     }
 }
