@@ -32,7 +32,7 @@ pub fn choose(state: &StateDir, records: &Records) -> anyhow::Result<(Box<dyn Ba
     if std::env::var_os(BACKEND_VARIABLE).is_some_and(|value| value == "user-space") {
         return user_space(Some(format!("{BACKEND_VARIABLE} asks for it")));
     }
-    let probe = Probe::run().context("Cannot find out what this host allows")?;
+    let probe = probe_host(records)?;
     let complaints = probe.complaints();
     let reason = (!complaints.is_empty()).then(|| complaints.join("\n"));
     let Some(carrier) = probe.carrier() else {
@@ -47,6 +47,22 @@ pub fn choose(state: &StateDir, records: &Records) -> anyhow::Result<(Box<dyn Ba
     };
     let backend = NamespaceBackend::new(&state.card_dir(), carrier, probe.root);
     Ok((Box::new(backend), reason))
+}
+
+/// What the host allows. A card that follows another one goes by what that one found: its instances wait,
+/// and trying everything again would take longer than all the rest.
+fn probe_host(records: &Records) -> anyhow::Result<Probe> {
+    // Where there were only user-space instances, nothing waits, and the host may allow more by now.
+    if let Some(probe) = records.probe().filter(|probe| probe.carrier().is_some())
+        && !records.instances().is_empty()
+    {
+        return Ok(probe);
+    }
+    let probe = Probe::run().context("Cannot find out what this host allows")?;
+    if let Err(error) = records.keep_probe(&probe) {
+        tracing::warn!(%error, "A restarted card will have to probe the host again");
+    }
+    Ok(probe)
 }
 
 fn user_space(reason: Option<String>) -> anyhow::Result<(Box<dyn Backend>, Option<String>)> {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use trinic_host::probe::Probe;
 use trinic_switch::tables::{Id, Tables};
 
 use crate::protocol::{InstanceSpec, InterfaceSpec};
@@ -36,6 +37,13 @@ pub struct Record {
     pub boot_id: String,
     /// What the backend needs to find it again.
     pub backend: serde_json::Value,
+}
+
+/// What the host allows, as found out in one boot.
+#[derive(Debug, Serialize, Deserialize)]
+struct Findings {
+    boot_id: String,
+    probe: Probe,
 }
 
 /// The card's directory.
@@ -78,6 +86,25 @@ impl Records {
         fs::write(&next, secret)?;
         fs::rename(next, path)?;
         Ok(secret)
+    }
+
+    /// What an earlier card of this boot found out about the host.
+    pub fn probe(&self) -> Option<Probe> {
+        let found: Findings = read(&self.root.join("host.json"))?;
+        (found.boot_id == self.boot_id).then_some(found.probe)
+    }
+
+    /// Keeps what was found out about the host.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses.
+    pub fn keep_probe(&self, probe: &Probe) -> io::Result<()> {
+        let found = Findings {
+            boot_id: self.boot_id.clone(),
+            probe: probe.clone(),
+        };
+        replace(&self.root.join("host.json"), &found)
     }
 
     /// The last desired state; the empty one when there is none or its file is not understood.
