@@ -7,6 +7,7 @@
     reason = "A test that meets what it does not expect fails."
 )]
 
+mod allocations;
 mod antispoof;
 mod cache;
 mod fuzz;
