@@ -97,6 +97,14 @@ impl PacketPort {
         self.index
     }
 
+    /// Bytes of frames that the kernel keeps until they are read, as granted: less than asked for where neither
+    /// the rights nor the host's limit are enough.
+    pub fn receive_buffer_bytes(&self) -> Result<usize> {
+        let doubled = rustix::net::sockopt::socket_recv_buffer_size(&self.fd)
+            .step(|| format!("read the buffer size of the packet socket of {}", self.card_name))?;
+        Ok(doubled / 2)
+    }
+
     /// Removes the cable, both ends.
     pub fn remove(self, card: &NetNs) -> Result<()> {
         let mut netlink = Netlink::open_in(card)?;
@@ -208,7 +216,7 @@ const QUIET: [(&str, &str); 3] = [
     ("net/ipv4/conf/IF/forwarding", "0"),
 ];
 
-/// The kernel doubles this for its own overhead: room for some sixty super-frames.
-const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+/// Asked for per socket; the kernel doubles it for its own overhead: room for some sixty super-frames.
+pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 /// Source: [linux/if_packet.h], not in the libc crate for every target.
 const PACKET_IGNORE_OUTGOING: i32 = 23;
