@@ -1,6 +1,6 @@
 //! `cargo xtask tidy`: rules of the house that no compiler lint covers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -55,6 +55,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     directions(root, &mut wrong)?;
     purity(root, &mut wrong)?;
     sizes(root, &mut wrong)?;
+    assumptions(root, &mut wrong)?;
     if wrong.is_empty() {
         crate::say("tidy: ok");
         return Ok(());
@@ -155,6 +156,39 @@ fn sizes(root: &Path, wrong: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
+/// Every assumption in the code is on its page, and every one on the page is in the code.
+fn assumptions(root: &Path, wrong: &mut Vec<String>) -> Result<()> {
+    let page = std::fs::read_to_string(root.join("docs/assumptions.md"))
+        .context("Could not read docs/assumptions.md")?;
+    let listed: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| A-")?.split(' ').next())
+        .collect();
+    let mut met = BTreeSet::new();
+    for file in rust_files(&root.join("crates"))? {
+        let text = std::fs::read_to_string(&file)?;
+        for id in tags(&text) {
+            if !listed.contains(id) {
+                wrong.push(format!(
+                    "{}: A-{id} is not in docs/assumptions.md",
+                    relative(root, &file)
+                ));
+            }
+            met.insert(id.to_owned());
+        }
+    }
+    let unmet = listed.iter().filter(|id| !met.contains(**id));
+    wrong.extend(unmet.map(|id| format!("docs/assumptions.md: nothing in the code points to A-{id}")));
+    Ok(())
+}
+
+/// The numbers of the assumptions that a text points to.
+fn tags(text: &str) -> impl Iterator<Item = &str> {
+    text.split("[assumed A-")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(']').map(|(id, _)| id))
+}
+
 /// All `.rs` files below `folder`, build outputs left out.
 fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
@@ -175,4 +209,15 @@ fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 fn relative(root: &Path, file: &Path) -> String {
     file.strip_prefix(root).unwrap_or(file).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_found_wherever_they_stand() {
+        let text = "/// A. [assumed A-01]\n//! B [assumed A-12].\n/// [assumed A-";
+        assert_eq!(tags(text).collect::<Vec<_>>(), ["01", "12"]);
+    }
 }

@@ -27,7 +27,7 @@ pub const MESSAGE_MAX_BYTES: usize = 1232;
 
 /// Seconds in which an address is preferred; renewal is asked for after half.
 const PREFERRED_S: u32 = 140;
-/// Seconds in which an address is valid. [assumed: EC2's is not documented]
+/// Seconds in which an address is valid. [assumed A-17]
 const VALID_S: u32 = 450;
 /// The longest DUID. Source: [RFC 8415 §11.1].
 const DUID_MAX_BYTES: usize = 130;

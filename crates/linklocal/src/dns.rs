@@ -32,7 +32,7 @@ const TCP_MAX_BYTES: usize = 65_535;
 /// The least that everybody can take over UDP.
 const UDP_LEAST_BYTES: u16 = 512;
 
-/// Lifetime of the VPC's own names, in seconds.
+/// Lifetime of the VPC's own names, in seconds. [assumed A-18]
 const TTL_S: u32 = 60;
 
 const HEADER_BYTES: usize = 12;
@@ -247,7 +247,7 @@ impl Request {
         self.finish(message, None)
     }
 
-    /// No records: the SOA says for how long that may be remembered.
+    /// No records: the SOA says for how long that may be remembered. [assumed A-19]
     fn negative(&self, code: ResponseCode, zone: &str) -> Outcome {
         let mut message = self.response(code);
         let name = |text: &str| Name::from_ascii(text);

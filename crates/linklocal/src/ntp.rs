@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 const STRATUM: u8 = 3;
 /// 2^-20 s, about a microsecond: what a system clock resolves.
 const PRECISION: i8 = -20;
-/// 2^-12 s, in units of 2^-16.
+/// 2^-12 s, in units of 2^-16. [assumed A-20]
 const ROOT_DELAY: u32 = 16;
 /// 2^-16 s.
 const ROOT_DISPERSION: u32 = 1;

@@ -6,7 +6,7 @@
 //!
 //! Source: [EC2 User Guide, "Amazon EC2 security group connection tracking"], read 2026-11-22: what is
 //! tracked and by what, 600 s for other protocols, the timeouts that a user may set. Times for which that
-//! page has no number are this crate's own and say so.
+//! page has no number are this crate's own (docs/assumptions.md).
 //!
 //! Lookups ignore entries whose time is over, so that nothing depends on when [`Tracker::sweep`] runs.
 
@@ -22,13 +22,13 @@ use crate::flow::{FlowHash, FlowKey, Query, query};
 use crate::tables::TrackingTimeouts;
 use crate::trace::Direction;
 
-/// Idle time of a TCP connection that has been opened by one side only. Our own choice.
+/// Idle time of a TCP connection that has been opened by one side only. [assumed A-01]
 const TCP_NEW: Duration = Duration::from_secs(60);
-/// Idle time of a TCP connection after a FIN. Our own choice.
+/// Idle time of a TCP connection after a FIN. [assumed A-02]
 const TCP_CLOSING: Duration = Duration::from_secs(120);
-/// Idle time of a TCP connection after a reset. Our own choice.
+/// Idle time of a TCP connection after a reset. [assumed A-03]
 const TCP_CLOSED: Duration = Duration::from_secs(10);
-/// Idle time of ICMP queries. Our own choice.
+/// Idle time of ICMP queries. [assumed A-04]
 const ICMP: Duration = Duration::from_secs(30);
 /// Idle time of other protocols. Source: the page above.
 const OTHER: Duration = Duration::from_secs(600);
@@ -191,6 +191,7 @@ impl Tracker {
     }
 
     /// Whether the entry alone lets the packet through. A packet that opens a connection asks the rules.
+    /// [assumed A-05]
     pub(crate) fn admits(&self, handle: Handle, direction: Direction, signal: Signal) -> bool {
         let Some(entry) = self.entry(handle) else {
             return false;

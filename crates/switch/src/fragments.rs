@@ -2,7 +2,7 @@
 //!
 //! The rules need ports, and a fragment must not pass a gate that its packet would not. So the first fragment
 //! of a packet that was let through is remembered, and a later fragment without one is dropped. Fragments that
-//! overtake their first one are lost by this, which their sender's transport repairs.
+//! overtake their first one are lost by this, which their sender's transport repairs. [assumed A-08]
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -15,6 +15,7 @@ use crate::tables::Mac;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
     /// Tracked connections per interface. EC2 publishes no number; it depends on the instance type there.
+    /// [assumed A-06]
     pub conntrack_entries: usize,
     /// Flows in the cache of one port; 0 = no cache, every packet takes the rule walk.
     pub cached_flows: usize,
@@ -36,7 +37,7 @@ impl Default for Config {
     }
 }
 
-/// Counts packets to link-local services in seconds.
+/// Counts packets to link-local services in seconds. [assumed A-12]
 #[derive(Debug, Default)]
 pub(crate) struct Allowance {
     second: u64,

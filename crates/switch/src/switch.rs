@@ -37,7 +37,7 @@ pub enum ConnectError {
 pub const MAX_PORTS: u32 = 1 << 16;
 
 /// The source of ICMPv4 errors that the internet gateway itself sends: it has no address of its own, for
-/// which RFC 7600 §4.8 sets this one aside.
+/// which RFC 7600 §4.8 sets this one aside. [assumed A-09]
 const DUMMY_ADDRESS: std::net::Ipv4Addr = std::net::Ipv4Addr::new(192, 0, 0, 8);
 
 /// Slots that one call of [`Switch::expire`] looks at, over all interfaces.

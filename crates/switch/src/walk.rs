@@ -400,7 +400,7 @@ impl<'a, S: Sink> Walk<'a, S> {
         };
         let mac = self.frame.parsed.ethernet.destination;
         // Inside the VPC the address alone decides, so that an address which moves takes its packets along
-        // whatever the neighbors remember. To the outside a neighbor's MAC names the next hop.
+        // whatever the neighbors remember. To the outside a neighbor's MAC names the next hop. [assumed A-15]
         if mac != ROUTER_MAC && !vpc.contains(destination) {
             let neighbor = vpc.by_mac(&mac).filter(|neighbor| {
                 *neighbor != sender.index

@@ -165,7 +165,7 @@ pub(crate) fn check_ipv6_prefix(draft: &Draft<'_>, subnet: &Subnet, prefix: Ipv6
     Ok(())
 }
 
-/// A MAC that no interface of the VPC has: locally administered, unicast.
+/// A MAC that no interface of the VPC has: locally administered, unicast. [assumed A-24]
 pub(crate) fn free_mac(draft: &mut Draft<'_>, vpc: VpcId) -> Mac {
     loop {
         let mut mac: Mac = draft.rng.random();

@@ -81,4 +81,5 @@ pub const FILTER_VALUES_PER_CALL: usize = 200;
 /// can be escaped. It bounds the work of matching.
 pub const FILTER_VALUE_CHARS: usize = 2 * TAG_VALUE_CHARS;
 /// Seconds for which a terminated instance is still shown; EC2 says "for a short while" (about an hour).
+/// [assumed A-22]
 pub const TERMINATED_VISIBLE_S: i64 = 3_600;

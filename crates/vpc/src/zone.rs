@@ -1,6 +1,6 @@
 //! Regions and availability zones, and the names that follow from them.
 //!
-//! Every region has three zones, `a` to `c`; on EC2 the number differs and zones have no fixed letters.
+//! Every region has three zones, `a` to `c`; on EC2 the number differs and zones have no fixed letters [assumed A-23].
 
 use std::net::Ipv4Addr;
 

@@ -9,7 +9,7 @@
 //!
 //! Every dated version below `/` serves the same, newest tree; EC2 hides from an older version the
 //! categories that came after it. There are no IAM roles, so `iam/` answers 404 as on an instance
-//! without an instance profile, and the identity document comes without signatures.
+//! without an instance profile, and the identity document comes without signatures. [assumed A-21]
 
 pub mod http;
 pub mod token;

@@ -231,7 +231,7 @@ impl Policy {
     /// that it was opened in, and the other direction lets everything through to or from everyone.
     ///
     /// Who opened the flow does not show in one packet. So the question is put for both: the answer is the
-    /// same for the packets of both directions, and needs no memory.
+    /// same for the packets of both directions, and needs no memory. [assumed A-07]
     pub(crate) fn is_untracked(
         &self,
         interface: &CompiledInterface,

@@ -82,7 +82,7 @@ impl<S: Sink> Walk<'_, S> {
         self.receive_at(receiver)
     }
 
-    /// The gateway is a router: it takes one from the hop limit.
+    /// The gateway is a router: it takes one from the hop limit. [assumed A-16]
     fn hop(&mut self) -> Flow {
         if self.ip.is_some_and(|ip| ip.ttl <= 1) {
             return self.drop_and_report(DropReason::TtlExceeded, Problem::TimeExceeded);

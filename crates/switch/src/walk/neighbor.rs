@@ -3,7 +3,7 @@
 //! Inside a subnet the answer is the peer's own MAC, for the router and for addresses beyond the subnet it is
 //! the router's. Nothing that asks or announces reaches another instance.
 //!
-//! Source: [RFC 826], [RFC 4861]; that EC2 answers in this way is seen in practice, not documented.
+//! Source: [RFC 826], [RFC 4861]; that EC2 answers in this way is seen in practice, not documented [assumed A-10].
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::ControlFlow;
@@ -154,6 +154,7 @@ fn text(mac: Mac) -> String {
 }
 
 /// What the router advertises: itself as default router, addresses from DHCPv6, the subnet as on the link.
+/// [assumed A-11]
 pub(crate) fn advertisement(prefix: ipnet::Ipv6Net) -> ndp::RouterAdvertisement {
     let mut prefixes = [None; ndp::MAX_LIST];
     prefixes[0] = Some(ndp::Prefix {

@@ -2,7 +2,7 @@
 //!
 //! Source: [VPC User Guide, "DNS attributes", "Subnet CIDR reservations"], [EC2 User Guide, "Access instance
 //! metadata", "Set the time"]; that security groups exempt DHCP, metadata and time as they do DNS is general
-//! knowledge, not documented.
+//! knowledge, not documented [assumed A-13].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::ControlFlow;
@@ -121,7 +121,7 @@ impl<S: Sink> Walk<'_, S> {
             .is_some_and(|vpc| vpc.dns_support)
     }
 
-    /// The subnet's router answers echo requests, and nothing else.
+    /// The subnet's router answers echo requests, and nothing else. [assumed A-14]
     fn router(&mut self, ip: &Ip) -> Flow {
         let asks = match ip.transport {
             Transport::Icmp(icmp) if ip.is_ipv6() => icmp.kind == icmpv6::ECHO_REQUEST,
