@@ -51,8 +51,9 @@ pub enum Message {
     Apply(Delta, Sender<Result<Revision, DeltaMismatch>>),
     /// Plug in a port: of an interface, or of the internet (`None`).
     Connect(Option<Id>, Box<dyn Port>, Sender<io::Result<PortId>>),
-    /// Unplug a port and drop it.
-    Disconnect(PortId, Sender<()>),
+    /// Unplug a port and give it back. The kernel takes its time to close a device (it waits until no
+    /// processor looks at it any more), and packets must not wait with it.
+    Disconnect(PortId, Sender<Option<Box<dyn Port>>>),
     /// Anything else that wants the switch or the services, for a short time.
     Visit(Box<dyn FnOnce(&mut Visit<'_>) + Send>),
     /// End the thread.
@@ -211,7 +212,7 @@ impl Handle {
     ///
     /// When the worker has ended.
     pub fn disconnect(&self, port: PortId) -> Result<(), WorkerGone> {
-        self.ask(|reply| Message::Disconnect(port, reply))
+        self.ask(|reply| Message::Disconnect(port, reply)).map(drop)
     }
 
     /// Runs `visit` on the worker's thread, between two rounds of packets.
@@ -524,8 +525,7 @@ impl Worker {
                 let _ = reply.send(self.plug(interface, port));
             }
             Message::Disconnect(port, reply) => {
-                self.unplug(port);
-                let _ = reply.send(());
+                let _ = reply.send(self.unplug(port));
             }
             Message::Visit(visit) => visit(&mut Visit {
                 switch: &mut self.switch,
@@ -575,14 +575,9 @@ impl Worker {
         Ok(id)
     }
 
-    fn unplug(&mut self, port: PortId) {
-        let Some(slot) = usize::try_from(port.0)
-            .ok()
-            .and_then(|index| self.slots.get_mut(index))
-            .and_then(Option::take)
-        else {
-            return;
-        };
+    fn unplug(&mut self, port: PortId) -> Option<Box<dyn Port>> {
+        let index = usize::try_from(port.0).ok()?;
+        let slot = self.slots.get_mut(index)?.take()?;
         self.switch.disconnect(port);
         if let Some(interface) = &slot.interface {
             self.services.disconnect(interface, port);
@@ -590,6 +585,7 @@ impl Worker {
         if let Err(error) = epoll::delete(&self.epoll, &slot.port) {
             tracing::warn!(%error, "A port could not be taken out of epoll");
         }
+        Some(slot.port)
     }
 
     /// The services, and what their answers need.
