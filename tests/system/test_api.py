@@ -1,6 +1,7 @@
 """The API as clients and strangers meet it: accounts, errors, dry runs, pages, hostile requests."""
 
 import concurrent.futures
+import contextlib
 import http.client
 import socket
 
@@ -242,13 +243,11 @@ def test_a_flood_of_stalling_connections_does_not_lock_others_out(card):
     stalled = []
     try:
         for _ in range(700):
-            try:
-                one = socket.create_connection(("127.0.0.1", card.port), 1)
-                one.sendall(b"POST / HTTP/1.1\r\n")
-            except OSError:
-                break
+            one = socket.create_connection(("127.0.0.1", card.port), 5)
             stalled.append(one)
-        assert len(stalled) > 512
+            # One that was ended meanwhile to make room says so here.
+            with contextlib.suppress(ConnectionError):
+                one.sendall(b"POST / HTTP/1.1\r\n")
         assert card.client().describe_vpcs()["Vpcs"]
         assert card.json("status")["card"]
     finally:
