@@ -348,7 +348,8 @@ pub(crate) fn entered(pid: u32, command: &[&str]) -> Command {
 /// A command that runs as a process of the instance, with its view of the files and of the processes.
 pub(crate) fn as_one_of(pid: u32, command: &[&str]) -> Command {
     let mut enter = Command::new("nsenter");
-    enter.args(["-t", &pid.to_string(), "-U", "-m", "-n", "-p"]);
+    enter.args(["--preserve-credentials", "-t", &pid.to_string()]);
+    enter.args(["-U", "-m", "-n", "-p"]);
     enter.args(command);
     enter
 }
