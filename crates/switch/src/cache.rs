@@ -20,6 +20,8 @@ pub(crate) enum CachedGate {
     Absent,
     /// By a rule, untracked.
     Untracked,
+    /// By a rule, without a connection although it should have one: never cached.
+    Stray,
     /// By its connection.
     Tracked(Handle),
 }

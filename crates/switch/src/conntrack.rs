@@ -54,9 +54,14 @@ impl Signal {
     }
 
     /// Whether a packet that the rules allow makes an entry. ICMP messages that ask nothing do not: whoever
-    /// may send a reply has not thereby got the right to ask.
-    pub(crate) fn opens(self) -> bool {
-        !matches!(self, Self::Icmp(Query::Reply | Query::Neither))
+    /// may send a reply has not thereby got the right to ask. Nor does a TCP segment that is not the first of
+    /// its connection, unless connections of another life are being picked up. [assumed A-25]
+    pub(crate) fn opens(self, pick_up: bool) -> bool {
+        match self {
+            Self::Tcp(flags) => pick_up || (flags.contains(Flags::SYN) && !flags.contains(Flags::ACK)),
+            Self::Icmp(query) => !matches!(query, Query::Reply | Query::Neither),
+            Self::Udp | Self::Other => true,
+        }
     }
 }
 

@@ -22,6 +22,10 @@ pub struct Config {
     /// Packets per second that an interface may send to link-local services. Source: [EC2 User Guide,
     /// "Amazon EC2 instance network bandwidth"]: 1,024, not adjustable.
     pub link_local_packets_per_s: u32,
+    /// Until this moment any TCP segment that the rules allow may open a tracked connection; later only a SYN
+    /// may. For a switch that takes over from one that died: its connections go on with whatever comes first.
+    /// Otherwise zero, or a late segment of an untracked flow whose rule was just revoked would bring it back.
+    pub pick_up_until: Instant,
     /// Seeds the hash tables, so that a sender cannot aim at one bucket. Any random number.
     pub hash_seed: u64,
 }
@@ -32,6 +36,7 @@ impl Default for Config {
             conntrack_entries: 65_536,
             cached_flows: 1_024,
             link_local_packets_per_s: 1_024,
+            pick_up_until: Instant::ZERO,
             hash_seed: 0x2d35_8dcc_aa6c_78a5,
         }
     }

@@ -544,6 +544,7 @@ impl Switch {
         let tracker = &mut state.tracker;
         let handle: Option<Handle> = match commit {
             Commit::Nothing => None,
+            Commit::Stray => return CachedGate::Stray,
             Commit::Touch(handle) => {
                 tracker.touch(now, handle, direction, signal, &timeouts);
                 Some(handle)
@@ -583,7 +584,7 @@ impl Switch {
         if ip.fragment.is_some_and(|fragment| fragment.is_first()) {
             fragments.remember(now, ip);
         }
-        if cacheable(parsed).is_none() {
+        if cacheable(parsed).is_none() || gates.contains(&CachedGate::Stray) {
             return;
         }
         let key = FlowKey::of(&ip.tuple, 0, Direction::Outbound);

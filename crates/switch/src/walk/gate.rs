@@ -31,6 +31,8 @@ pub(crate) enum Gate {
 pub(crate) enum Commit {
     /// Nothing: untracked, or an ICMP message that belongs to another flow or to none.
     Nothing,
+    /// Nothing, nor may the flow cache: the rules let it pass, but it is of no connection and opens none.
+    Stray,
     /// A packet of this connection.
     Touch(Handle),
     /// A new connection, or a new life of an old one.
@@ -121,8 +123,8 @@ impl<'a, S: Sink> Walk<'a, S> {
         if untracked {
             return ControlFlow::Continue(found.map_or(Commit::Nothing, Commit::Forget));
         }
-        if !signal.opens() {
-            return ControlFlow::Continue(Commit::Nothing);
+        if !signal.opens(self.now < self.states.config.pick_up_until) {
+            return ControlFlow::Continue(Commit::Stray);
         }
         if found.is_none() && tracker.len() >= self.states.config.conntrack_entries {
             return self.refuse(DropReason::ConntrackFull);

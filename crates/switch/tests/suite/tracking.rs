@@ -5,6 +5,7 @@ use std::time::Duration;
 use trinic_switch::tables::TrackingTimeouts;
 use trinic_switch::{Config, DropReason, Offload, PortId, Verdict};
 use trinic_wire::tcp::Flags;
+use trinic_wire::time::Instant;
 
 use crate::packets::{L4, Pkt, ack, pkt, syn, tcp, udp};
 use crate::support::{Card, ICMP, TCP, UDP, everything, rule};
@@ -114,6 +115,38 @@ fn untracked_flows_end_with_their_rule() {
     card.edit_group("sg-web", |g| g.outbound.clear());
     let answer = data.answer(2);
     card.drops(&answer, DropReason::SecurityGroupOutbound, "eni-b");
+}
+
+#[test]
+fn a_late_segment_does_not_bring_a_cut_flow_back() {
+    let mut card = Card::new();
+    let open = pkt(4, "10.0.1.40", B, syn(1000, 80));
+    card.arrives(&open, PortId(2));
+    card.arrives(&open.answer(2), PortId(4));
+    let data = pkt(4, "10.0.1.40", B, ack(1000, 80));
+    card.arrives(&data, PortId(2));
+    card.edit_group("sg-web", |g| g.inbound.retain(|r| !r.id.starts_with("sgr-http")));
+    // A retransmission of the server: everything may go out, but it opens no connection.
+    card.arrives(&data.answer(2), PortId(4));
+    assert_eq!(card.counters("eni-b").conntrack_entries, 0);
+    card.drops(&data, DropReason::SecurityGroupInbound, "eni-b");
+}
+
+#[test]
+fn a_successor_picks_connections_up_for_a_while() {
+    let mut card = Card::with(Config {
+        pick_up_until: Instant::from_nanos(u64::MAX),
+        ..Config::default()
+    });
+    card.edit_group("sg-db", |g| g.outbound.clear());
+    // Under way before this switch was there: C may answer A without an outbound rule of its own.
+    let data = pkt(1, A, C, ack(1000, 5432));
+    card.arrives(&data, PortId(3));
+    card.arrives(&data.answer(3), PortId(1));
+    let mut later = Card::new();
+    later.edit_group("sg-db", |g| g.outbound.clear());
+    later.arrives(&data, PortId(3));
+    later.drops(&data.answer(3), DropReason::SecurityGroupOutbound, "eni-c");
 }
 
 #[test]

@@ -40,9 +40,11 @@ use std::fs::{File, TryLockError};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::Context;
 use trinic_switch::Switch;
+use trinic_wire::time::Instant;
 
 use crate::protocol::{FromCard, ToCard};
 use crate::state::StateDir;
@@ -83,7 +85,9 @@ pub fn main(options: Options) -> anyhow::Result<()> {
     let records = Records::open(&state.card_dir()).context("Cannot open the card's directory")?;
     let (backend, backend_reason) = backend::choose(state, &records)?;
     let (sender, events) = mpsc::channel();
-    let handle = start_worker(&options, records.secret()?, sender.clone())?;
+    let is_successor = !records.instances().is_empty();
+    let config = switch_config(records.secret()?, is_successor);
+    let handle = start_worker(&options, records.secret()?, config, sender.clone())?;
     let ends = sender.clone();
     let watch = Watch::start(move |id, incarnation| {
         let _ = ends.send(Event::Ended(id, incarnation));
@@ -112,12 +116,17 @@ pub fn main(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start_worker(options: &Options, seed: [u8; 32], events: mpsc::Sender<Event>) -> anyhow::Result<Handle> {
+fn start_worker(
+    options: &Options,
+    seed: [u8; 32],
+    config: trinic_switch::Config,
+    events: mpsc::Sender<Event>,
+) -> anyhow::Result<Handle> {
     let services = Services::new(options.uplink, seed).context("Cannot prepare the link-local services")?;
     let broken = Box::new(move |interface| {
         let _ = events.send(Event::Broken(interface));
     });
-    let (worker, handle) = Worker::new(Switch::new(switch_config(seed)), services, broken)?;
+    let (worker, handle) = Worker::new(Switch::new(config), services, broken)?;
     std::thread::Builder::new().name("worker".into()).spawn(move || {
         if let Err(error) = worker.run() {
             tracing::error!(%error, "The datapath ended");
@@ -128,13 +137,23 @@ fn start_worker(options: &Options, seed: [u8; 32], events: mpsc::Sender<Event>) 
 }
 
 /// The hash tables of the switch are seeded, so that an instance cannot choose colliding flows.
-fn switch_config(seed: [u8; 32]) -> trinic_switch::Config {
+///
+/// A card that adopts instances finds connections under way that it does not know: it picks them up.
+fn switch_config(seed: [u8; 32], is_successor: bool) -> trinic_switch::Config {
     let (first, _) = seed.split_at(8);
     trinic_switch::Config {
         hash_seed: first.iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte)),
+        pick_up_until: if is_successor {
+            clock::now() + PICK_UP
+        } else {
+            Instant::ZERO
+        },
         ..trinic_switch::Config::default()
     }
 }
+
+/// How long a card that took over picks up connections; senders try again within seconds. [assumed A-25]
+const PICK_UP: Duration = Duration::from_secs(60);
 
 /// Listens for control on a thread of its own.
 fn serve(
