@@ -234,6 +234,8 @@ def main():
     if os.geteuid() != 0:
         print("SKIP eni comparison: the kernel paths need root to make namespaces")
         return
+    if any(str(ROOT).startswith(own + "/") for own in ("/tmp", "/var/tmp", "/run", "/dev")):
+        sys.exit(f"{ROOT} lies where an instance has files of its own and cannot see the probe: use another folder")
     folder = pathlib.Path(tempfile.mkdtemp(prefix="trinic-bench-"))
     if os.getpid() != os.getpgrp():
         os.setsid()
