@@ -15,6 +15,8 @@ const TIERS: &[&str] = &[
     "trinic-guest",
     "trinic-vpc",
     "trinic-ec2",
+    "trinic-pci",
+    "trinic-ena",
     "trinic-store",
     "trinic-host",
     "trinic",
@@ -23,7 +25,7 @@ const TIERS: &[&str] = &[
 ];
 
 /// Crates without IO, clock, thread, ambient randomness or `unsafe`.
-const PURE: &[&str] = &["wire", "switch", "linklocal", "guest", "vpc", "ec2"];
+const PURE: &[&str] = &["wire", "switch", "linklocal", "guest", "vpc", "ec2", "pci", "ena"];
 
 /// Most lines of a source file, and of a test file.
 const FILE_LINES: usize = 1000;

@@ -1,0 +1,27 @@
+//! What a PCI function is made of, without the bus: guest memory, interrupts, registers, and the trait that
+//! joins a device model to whatever carries it (a vfio-user server, or a test in one process).
+//!
+//! - [`memory`]: what a device reads and writes of its driver's memory, by bus address.
+//! - [`interrupt`]: how a device asks for attention.
+//! - [`shared`]: the parts of a BAR that the driver maps, so that no access of it is seen as a call.
+//! - [`function`]: the function as its carrier sees it.
+//! - [`bus`]: the function as a driver in user space sees it.
+//!
+//! Pure: the traits are implemented where the kernel is (`trinic-host`), and by [`testing`] in plain memory
+//! for tests that join a driver and a device in one process. What the other side wrote is hostile: every
+//! access is bounded, and a refusal is an error value and never a panic.
+
+#![forbid(unsafe_code)]
+
+pub mod bus;
+pub mod function;
+pub mod interrupt;
+pub mod memory;
+pub mod shared;
+pub mod testing;
+
+pub use bus::Bus;
+pub use function::{BarSpec, Function};
+pub use interrupt::Interrupts;
+pub use memory::{DmaFault, Memory};
+pub use shared::SharedMemory;
