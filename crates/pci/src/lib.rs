@@ -5,6 +5,7 @@
 //! - [`interrupt`]: how a device asks for attention.
 //! - [`shared`]: the parts of a BAR that the driver maps, so that no access of it is seen as a call.
 //! - [`function`]: the function as its carrier sees it.
+//! - [`config`], [`capability`], [`msix`]: what every function shows of itself: config space and the MSI-X table.
 //! - [`bus`]: the function as a driver in user space sees it.
 //! - [`admin`], [`readless`]: what ENA and EFA have alike: rings of commands, completions and events, and
 //!   registers that are read by DMA.
@@ -17,9 +18,13 @@
 
 pub mod admin;
 pub mod bus;
+pub mod capability;
+pub mod config;
 pub mod function;
+pub mod fuzz;
 pub mod interrupt;
 pub mod memory;
+pub mod msix;
 pub mod readless;
 pub mod shared;
 pub mod testing;
