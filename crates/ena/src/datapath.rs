@@ -29,6 +29,10 @@ pub enum Change {
     },
     /// Mappings went: let go of whatever was resolved before.
     MemoryChanged,
+    /// A fault for tests: the next transmit completion is not written (the driver finds it missing).
+    SwallowTxCompletion,
+    /// A fault for tests: the next interrupt of a queue is lost; its vector stays masked as if it had come.
+    DropInterrupt,
     /// Everything goes: all queues, RSS, MTU.
     Reset,
 }
