@@ -57,3 +57,45 @@ pub trait Function {
     /// Does what is due by `now`; call it when [`Self::poll_timeout`]'s time has come, and ask that again.
     fn handle_timeout(&mut self, now: Instant);
 }
+
+impl<F: Function + ?Sized> Function for Box<F> {
+    fn bars(&self) -> &[BarSpec] {
+        (**self).bars()
+    }
+
+    fn vector_count(&self) -> u16 {
+        (**self).vector_count()
+    }
+
+    fn config_read(&mut self, offset: u16, data: &mut [u8]) {
+        (**self).config_read(offset, data);
+    }
+
+    fn config_write(&mut self, offset: u16, data: &[u8]) {
+        (**self).config_write(offset, data);
+    }
+
+    fn bar_read(&mut self, bar: u8, offset: u64, data: &mut [u8]) {
+        (**self).bar_read(bar, offset, data);
+    }
+
+    fn bar_write(&mut self, bar: u8, offset: u64, data: &[u8]) {
+        (**self).bar_write(bar, offset, data);
+    }
+
+    fn reset(&mut self) {
+        (**self).reset();
+    }
+
+    fn memory_changed(&mut self) {
+        (**self).memory_changed();
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        (**self).poll_timeout()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        (**self).handle_timeout(now);
+    }
+}

@@ -5,7 +5,10 @@
 //! - [`interrupt`]: how a device asks for attention.
 //! - [`shared`]: the parts of a BAR that the driver maps, so that no access of it is seen as a call.
 //! - [`function`]: the function as its carrier sees it.
+//! - [`config`], [`capability`], [`msix`]: what every function shows of itself: config space and the MSI-X table.
 //! - [`bus`]: the function as a driver in user space sees it.
+//! - [`admin`], [`readless`]: what ENA and EFA have alike: rings of commands, completions and events, and
+//!   registers that are read by DMA.
 //!
 //! Pure: the traits are implemented where the kernel is (`trinic-host`), and by [`testing`] in plain memory
 //! for tests that join a driver and a device in one process. What the other side wrote is hostile: every
@@ -13,10 +16,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod bus;
+pub mod capability;
+pub mod config;
 pub mod function;
+pub mod fuzz;
 pub mod interrupt;
 pub mod memory;
+pub mod msix;
+pub mod readless;
 pub mod shared;
 pub mod testing;
 
