@@ -4,7 +4,25 @@
 //! hands over (depths are powers of two within the limits, indices are in range, the doorbells are the
 //! function's own); addresses in it are the guest's and are checked at every access.
 
+mod classify;
+mod completion;
+mod packet;
+mod path;
+mod receive;
+mod refusal;
+mod rss;
+pub mod segment;
+mod transmit;
+mod vector;
+
 use std::fmt::Debug;
+
+pub use packet::{
+    Checksum, Fragment, MAX_FRAME_BYTES, MAX_RX_BUFFERS, MAX_TX_BUFFERS, MAX_TX_DESCRIPTORS, Offload,
+    Payload, Segmentation, TxPacket, WINDOW_BYTES,
+};
+pub use path::{Datapath, Disposition, Limits};
+pub use refusal::{Faults, RxDrop, RxFault, TxFault};
 
 /// What the control half changes in the datapath half.
 #[derive(Debug, Clone, PartialEq, Eq)]

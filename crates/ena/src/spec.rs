@@ -54,6 +54,7 @@ macro_rules! open_enum {
 
 pub mod admin;
 pub mod aenq;
+pub mod descriptor;
 pub mod feature;
 pub mod host_info;
 pub mod registers;

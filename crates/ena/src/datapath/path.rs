@@ -1,0 +1,629 @@
+//! The datapath half itself: queues, and what the switching thread calls.
+
+use trinic_pci::{DmaFault, Interrupts, Memory, SharedMemory};
+use trinic_wire::time::Instant;
+
+use super::classify::{Class, classify};
+use super::packet::{Checksum, MAX_FRAME_BYTES, Offload, Payload, Segmentation, TxPacket, WINDOW_BYTES};
+use super::receive::Receiver;
+use super::rss::Chooser;
+use super::segment::{SuperFrame, complete_partial};
+use super::transmit::{Taken, Transmitter};
+use super::vector::{Side, Vectors};
+use super::{Allowances, Change, Faults, RxDrop, RxFault, Statistics, TxFault};
+use crate::spec::descriptor::{InterruptControl, L3_IPV4, L3_IPV6, L4_TCP, L4_UDP, RxStatus};
+
+/// Packets that one queue gives before the next one's turn.
+const QUANTUM: usize = 16;
+
+/// Longest headers of a super-frame: Ethernet with a tag, IP and TCP with all their options fit.
+const MAX_HEADER_BYTES: usize = WINDOW_BYTES;
+
+/// How many queues and vectors a function has. The control half gives indices below these numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Transmit queues.
+    pub tx_queues: u16,
+    /// Receive queues.
+    pub rx_queues: u16,
+    /// MSI-X vectors.
+    pub vectors: u16,
+}
+
+/// What becomes of a packet that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// It went somewhere.
+    Sent,
+    /// The pipeline dropped it.
+    Dropped,
+}
+
+/// The datapath half of one function, owned by the thread that switches.
+///
+/// A round is: [`Self::poll`], then [`Self::transmit`] and for each packet [`Self::complete`], with
+/// [`Self::receive`] for the packets of others in between, then [`Self::flush`]. Nothing in it takes a lock,
+/// allocates or formats.
+#[derive(Debug)]
+pub struct Datapath<M, R, I> {
+    memory: M,
+    /// The mapped part of BAR 0.
+    registers: R,
+    /// BAR 2, where there are low-latency queues.
+    pushed: Option<R>,
+    interrupts: I,
+    tx: Vec<Option<Box<Transmitter>>>,
+    rx: Vec<Option<Box<Receiver>>>,
+    /// Indices of the queues that exist.
+    tx_active: Vec<u16>,
+    rx_active: Vec<u16>,
+    /// Interrupt registers of the queues that exist, and their vectors.
+    unmask: Vec<(u64, u16)>,
+    /// Receive queues with completions that were not written yet.
+    rx_dirty: bool,
+    tx_dirty: bool,
+    /// Whose turn it is, in `tx_active`.
+    turn: usize,
+    vectors: Vectors,
+    chooser: Option<Chooser>,
+    mtu: Option<u32>,
+    statistics: Statistics,
+    faults: Faults,
+    swallow_next: bool,
+    scratch: Box<[u8]>,
+}
+
+impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
+    /// A function without queues. `registers` is the mapped part of BAR 0, `pushed` BAR 2 if there is one.
+    pub fn new(memory: M, registers: R, pushed: Option<R>, interrupts: I, limits: Limits) -> Self {
+        Self {
+            memory,
+            registers,
+            pushed,
+            interrupts,
+            tx: (0..limits.tx_queues).map(|_| None).collect(),
+            rx: (0..limits.rx_queues).map(|_| None).collect(),
+            tx_active: Vec::with_capacity(usize::from(limits.tx_queues)),
+            rx_active: Vec::with_capacity(usize::from(limits.rx_queues)),
+            unmask: Vec::new(),
+            rx_dirty: false,
+            tx_dirty: false,
+            turn: 0,
+            vectors: Vectors::new(limits.vectors),
+            chooser: None,
+            mtu: None,
+            statistics: Statistics::default(),
+            faults: Faults::default(),
+            swallow_next: false,
+            scratch: vec![0; usize::try_from(MAX_FRAME_BYTES).unwrap_or_default()].into_boxed_slice(),
+        }
+    }
+
+    /// Applies what the control half changed. Call it between rounds: nothing taken before may be open.
+    ///
+    /// A queue that is made finds its doorbell and its interrupt register at 0. Changes for indices beyond the
+    /// [`Limits`] are ignored.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::CreateTx(index, queue) => {
+                if let Some(place) = self.tx.get_mut(usize::from(index)) {
+                    self.registers.store_u32(queue.doorbell_offset, 0);
+                    self.registers.store_u32(queue.completions.unmask_offset, 0);
+                    *place = Some(Box::new(Transmitter::new(queue)));
+                }
+            }
+            Change::DestroyTx(index) => {
+                if let Some(place) = self.tx.get_mut(usize::from(index)) {
+                    *place = None;
+                }
+            }
+            Change::CreateRx(index, queue) => {
+                if let Some(place) = self.rx.get_mut(usize::from(index)) {
+                    self.registers.store_u32(queue.doorbell_offset, 0);
+                    self.registers.store_u32(queue.completions.unmask_offset, 0);
+                    *place = Some(Box::new(Receiver::new(queue)));
+                }
+            }
+            Change::DestroyRx(index) => {
+                if let Some(place) = self.rx.get_mut(usize::from(index)) {
+                    *place = None;
+                }
+            }
+            Change::Rss(rss) => self.chooser = Some(Chooser::new(*rss)),
+            Change::Mtu(mtu) => self.mtu = Some(mtu),
+            Change::Moderation { unit_ns } => self.vectors.set_unit(unit_ns),
+            // Addresses are looked up at every access, so there is nothing to let go of.
+            Change::MemoryChanged => {}
+            Change::SwallowTxCompletion => self.swallow_next = true,
+            Change::DropInterrupt => self.vectors.drop_next = true,
+            Change::Reset => self.reset(),
+        }
+        self.list_queues();
+    }
+
+    /// What was counted since the function was made.
+    pub fn statistics(&self) -> Statistics {
+        self.statistics
+    }
+
+    /// Allowance counters, for whoever polices the interface.
+    pub fn allowances_mut(&mut self) -> &mut Allowances {
+        &mut self.statistics.allowances
+    }
+
+    /// How often the driver's descriptors made no sense, by reason.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// The memory of the function's driver, where fragments of its packets are.
+    pub fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    /// Whether the driver wrote a doorbell or an interrupt register that was not looked at. Some loads of
+    /// mapped words, one a queue.
+    #[inline]
+    pub fn has_work(&self) -> bool {
+        self.has_packets()
+            || self
+                .unmask
+                .iter()
+                .any(|(at, _)| self.registers.load_u32(*at) != 0)
+    }
+
+    /// Looks at the interrupt registers and fires delayed interrupts. Call it at the start of every round, and
+    /// when [`Self::poll_timeout`]'s time has come.
+    #[inline]
+    pub fn poll(&mut self, now: Instant) {
+        for (offset, vector) in &self.unmask {
+            if self.registers.load_u32(*offset) != 0 {
+                let control = InterruptControl::from_bits(self.registers.take_u32(*offset));
+                self.vectors.control(*vector, control, now, &self.interrupts);
+            }
+        }
+        self.vectors.poll(now, &self.interrupts);
+    }
+
+    /// When a delayed interrupt is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.vectors.next_due()
+    }
+
+    /// Takes packets from the transmit queues, a few from each in turn, into the front of `packets`; returns
+    /// how many. Every one of them must be given to [`Self::complete`] in the same round.
+    #[inline]
+    pub fn transmit(&mut self, packets: &mut [TxPacket]) -> usize {
+        let mut count = 0;
+        for _ in 0..self.tx_active.len() {
+            if count == packets.len() {
+                break;
+            }
+            if self.turn >= self.tx_active.len() {
+                self.turn = 0;
+            }
+            let index = self.tx_active[self.turn];
+            let end = packets.len().min(count + QUANTUM);
+            count += self.take(index, &mut packets[count..end]);
+            self.turn += 1;
+        }
+        count
+    }
+
+    /// Copies the part of a packet that is not in its window; returns how many bytes that were.
+    ///
+    /// # Errors
+    ///
+    /// When the driver's addresses are wrong. The packet is then [`Disposition::Dropped`].
+    pub fn copy_payload(&self, packet: &TxPacket, into: &mut [u8]) -> Result<usize, DmaFault> {
+        Payload::Remote {
+            memory: &self.memory,
+            fragments: packet.fragments(),
+        }
+        .copy(into)
+    }
+
+    /// Gives a packet back to the driver: its completion is written at the next [`Self::flush`] at the latest.
+    /// A packet that is completed again is ignored.
+    #[inline]
+    pub fn complete(&mut self, packet: &mut TxPacket, disposition: Disposition) {
+        if !std::mem::take(&mut packet.is_open) {
+            return;
+        }
+        if disposition == Disposition::Dropped {
+            self.statistics.tx_drops += 1;
+        }
+        if std::mem::take(&mut self.swallow_next) {
+            return;
+        }
+        let Some(Some(queue)) = self.tx.get_mut(usize::from(packet.queue)) else {
+            return;
+        };
+        self.tx_dirty = true;
+        if queue
+            .complete(&self.memory, packet.request_id, packet.head)
+            .is_err()
+        {
+            queue.is_stopped = true;
+            self.faults.count_tx(TxFault::Completion);
+        }
+    }
+
+    /// Writes the completions of this round and raises their interrupts.
+    #[inline]
+    pub fn flush(&mut self, now: Instant) {
+        if std::mem::take(&mut self.tx_dirty) {
+            for index in &self.tx_active {
+                let Some(Some(queue)) = self.tx.get_mut(usize::from(*index)) else {
+                    continue;
+                };
+                if !queue.completions.take_fresh() {
+                    continue;
+                }
+                if queue.completions.flush(&self.memory).is_err() {
+                    queue.is_stopped = true;
+                    self.faults.count_tx(TxFault::Completion);
+                } else if let Some(vector) = queue.completions.queue.vector {
+                    self.vectors.posted(vector, Side::Tx, now, &self.interrupts);
+                }
+            }
+        }
+        if std::mem::take(&mut self.rx_dirty) {
+            for index in &self.rx_active {
+                let Some(Some(queue)) = self.rx.get_mut(usize::from(*index)) else {
+                    continue;
+                };
+                if !queue.completions.take_fresh() {
+                    continue;
+                }
+                if queue.completions.flush(&self.memory).is_err() {
+                    queue.is_stopped = true;
+                    self.faults.count_rx(RxFault::Completion);
+                } else if let Some(vector) = queue.completions.queue.vector {
+                    self.vectors.posted(vector, Side::Rx, now, &self.interrupts);
+                }
+            }
+        }
+    }
+
+    /// Puts a frame into a receive queue: `window` has its first bytes with all headers, `payload` the rest.
+    /// Checksums that are partial are completed in the window (or behind it), super-frames are cut.
+    ///
+    /// # Errors
+    ///
+    /// Why it was dropped, or the first of its segments that was; it is counted.
+    #[inline]
+    pub fn receive(
+        &mut self,
+        window: &mut [u8],
+        payload: Payload<'_, M>,
+        offload: Offload,
+    ) -> Result<(), RxDrop> {
+        let class = classify(window);
+        let total = window.len() + payload.length();
+        let result = if total > self.scratch.len() {
+            self.statistics.rx_overruns += 1;
+            Err(RxDrop::TooLong)
+        } else if let Some(segmentation) = offload.segmentation {
+            self.receive_segments(window, payload, offload.checksum, segmentation, &class)
+        } else if needs_payload(window, payload, offload.checksum, &class) {
+            self.receive_assembled(window, payload, offload.checksum, &class)
+        } else {
+            let status = status(window, &[], offload.checksum, &class);
+            self.put(window, payload, status, &class)
+        };
+        if let Err(drop) = result {
+            self.faults.count_drop(drop);
+        }
+        result
+    }
+
+    /// Takes up to `packets.len()` packets from one queue.
+    #[inline]
+    fn take(&mut self, index: u16, packets: &mut [TxPacket]) -> usize {
+        let Some(Some(queue)) = self.tx.get_mut(usize::from(index)) else {
+            return 0;
+        };
+        let tail = low16(self.registers.load_u32(queue.queue.doorbell_offset));
+        let mut count = 0;
+        // Malformed packets count too, so that a round is bounded.
+        for _ in 0..packets.len() {
+            let Some(packet) = packets.get_mut(count) else {
+                break;
+            };
+            match queue.take(&self.memory, self.pushed.as_ref(), tail, packet) {
+                Taken::Packet => {
+                    packet.queue = index;
+                    self.statistics.tx_packets += 1;
+                    self.statistics.tx_bytes += u64::from(packet.total_bytes);
+                    count += 1;
+                }
+                Taken::Nothing => break,
+                Taken::Malformed(fault) => {
+                    self.statistics.tx_drops += 1;
+                    self.faults.count_tx(fault);
+                    self.tx_dirty = true;
+                }
+                Taken::Stopped(fault) => {
+                    self.faults.count_tx(fault);
+                    break;
+                }
+            }
+        }
+        count
+    }
+
+    #[inline]
+    fn has_packets(&self) -> bool {
+        self.tx_active.iter().any(|index| {
+            self.tx.get(usize::from(*index)).is_some_and(|queue| {
+                queue.as_ref().is_some_and(|queue| {
+                    queue.has_work(low16(self.registers.load_u32(queue.queue.doorbell_offset)))
+                })
+            })
+        })
+    }
+
+    /// Puts one packet whose checksum is settled.
+    #[inline]
+    fn put(
+        &mut self,
+        window: &[u8],
+        payload: Payload<'_, M>,
+        status: RxStatus,
+        class: &Class,
+    ) -> Result<(), RxDrop> {
+        let total = u64::try_from(window.len() + payload.length()).unwrap_or(u64::MAX);
+        let result = self.put_counted(window, payload, status, class, total);
+        match result {
+            Ok(()) => {
+                self.rx_dirty = true;
+                self.statistics.rx_packets += 1;
+                self.statistics.rx_bytes += total;
+            }
+            Err(RxDrop::TooLong) => self.statistics.rx_overruns += 1,
+            Err(_) => self.statistics.rx_drops += 1,
+        }
+        result
+    }
+
+    #[inline]
+    fn put_counted(
+        &mut self,
+        window: &[u8],
+        payload: Payload<'_, M>,
+        status: RxStatus,
+        class: &Class,
+        total: u64,
+    ) -> Result<(), RxDrop> {
+        let l2_bytes = if class.vlan_count == 0 { 14 } else { 18 };
+        if self.mtu.is_some_and(|mtu| total > u64::from(mtu) + l2_bytes) {
+            return Err(RxDrop::TooLong);
+        }
+        let (index, hash) = match &self.chooser {
+            Some(chooser) => {
+                let hash = chooser.hash(window, class);
+                (chooser.queue(hash), hash)
+            }
+            // Before the driver sets a table up, its first queue gets everything.
+            None => (self.rx_active.first().copied(), 0),
+        };
+        let queue = index.and_then(|index| self.rx.get_mut(usize::from(index)));
+        let Some(Some(queue)) = queue else {
+            return Err(RxDrop::NoQueue);
+        };
+        let registers = &self.registers;
+        let doorbell = queue.queue.doorbell_offset;
+        queue.put(
+            &self.memory,
+            || low16(registers.load_u32(doorbell)),
+            window,
+            payload,
+            status,
+            hash,
+        )
+    }
+
+    /// Puts a packet whose payload must be read for its checksum: through a buffer of our own.
+    fn receive_assembled(
+        &mut self,
+        window: &mut [u8],
+        payload: Payload<'_, M>,
+        checksum: Checksum,
+        class: &Class,
+    ) -> Result<(), RxDrop> {
+        self.with_bytes(payload, |path, bytes| {
+            let mut status = status(window, bytes, checksum, class);
+            if let Checksum::Partial { start, offset } = checksum {
+                let used = class
+                    .end
+                    .checked_sub(window.len())
+                    .filter(|_| class.end != 0)
+                    .map_or(bytes.len(), |end| end.min(bytes.len()));
+                let is_done =
+                    complete_partial(window, &bytes[..used], usize::from(start), usize::from(offset));
+                status = checked(status, class, is_done);
+            }
+            path.put(window, Payload::Bytes(bytes), status, class)
+        })
+    }
+
+    /// Cuts a super-frame and puts its segments.
+    fn receive_segments(
+        &mut self,
+        window: &[u8],
+        payload: Payload<'_, M>,
+        checksum: Checksum,
+        segmentation: Segmentation,
+        class: &Class,
+    ) -> Result<(), RxDrop> {
+        let Checksum::Partial { start, .. } = checksum else {
+            self.statistics.rx_drops += 1;
+            return Err(RxDrop::Offload);
+        };
+        let total = window.len() + payload.length();
+        let frame = SuperFrame::new(window, total, segmentation, usize::from(start));
+        let (Ok(frame), Some((headers, inline))) = (
+            frame,
+            window.split_at_checked(usize::from(segmentation.header_bytes)),
+        ) else {
+            self.statistics.rx_drops += 1;
+            return Err(RxDrop::Offload);
+        };
+        self.with_scratch(|path, scratch| {
+            let mut buffer = [0; MAX_HEADER_BYTES];
+            let (Some((front, rest)), Some(out)) = (
+                scratch.split_at_mut_checked(inline.len()),
+                buffer.get_mut(..headers.len()),
+            ) else {
+                path.statistics.rx_drops += 1;
+                return Err(RxDrop::Offload);
+            };
+            front.copy_from_slice(inline);
+            if payload.copy(rest).is_err() {
+                path.statistics.rx_drops += 1;
+                return Err(RxDrop::Source);
+            }
+            let mut outcome = Ok(());
+            for index in 0..frame.segment_count() {
+                let bytes = scratch.get(frame.payload_range(index)).unwrap_or_default();
+                out.copy_from_slice(headers);
+                frame.write_headers(out, index, bytes);
+                let status = checked(network_status(class).with_l3_error(false), class, true);
+                let put = path.put(out, Payload::Bytes(bytes), status, class);
+                outcome = outcome.and(put);
+            }
+            outcome
+        })
+    }
+
+    /// Runs `work` with the payload at hand, copying it when it is remote.
+    fn with_bytes(
+        &mut self,
+        payload: Payload<'_, M>,
+        work: impl FnOnce(&mut Self, &[u8]) -> Result<(), RxDrop>,
+    ) -> Result<(), RxDrop> {
+        if let Payload::Bytes(bytes) = payload {
+            return work(self, bytes);
+        }
+        let length = payload.length();
+        self.with_scratch(|path, scratch| {
+            let bytes = scratch.get_mut(..length).unwrap_or_default();
+            if bytes.len() == length && payload.copy(bytes).is_ok() {
+                return work(path, bytes);
+            }
+            path.statistics.rx_drops += 1;
+            Err(RxDrop::Source)
+        })
+    }
+
+    fn with_scratch(
+        &mut self,
+        work: impl FnOnce(&mut Self, &mut [u8]) -> Result<(), RxDrop>,
+    ) -> Result<(), RxDrop> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let result = work(self, &mut scratch);
+        self.scratch = scratch;
+        result
+    }
+
+    fn reset(&mut self) {
+        self.tx.iter_mut().for_each(|queue| *queue = None);
+        self.rx.iter_mut().for_each(|queue| *queue = None);
+        self.vectors.reset();
+        self.chooser = None;
+        self.mtu = None;
+        self.swallow_next = false;
+    }
+
+    /// Makes the lists of what exists again.
+    fn list_queues(&mut self) {
+        self.tx_active.clear();
+        self.rx_active.clear();
+        self.unmask.clear();
+        let indexed = (0..).zip(&self.tx);
+        for (index, queue) in indexed {
+            let Some(queue) = queue else { continue };
+            self.tx_active.push(index);
+            let completions = queue.completions.queue;
+            self.unmask.extend(
+                completions
+                    .vector
+                    .map(|vector| (completions.unmask_offset, vector)),
+            );
+        }
+        let indexed = (0..).zip(&self.rx);
+        for (index, queue) in indexed {
+            let Some(queue) = queue else { continue };
+            self.rx_active.push(index);
+            let completions = queue.completions.queue;
+            self.unmask.extend(
+                completions
+                    .vector
+                    .map(|vector| (completions.unmask_offset, vector)),
+            );
+        }
+    }
+}
+
+/// Whether the checksum's work needs bytes that are not in the window.
+#[inline]
+fn needs_payload<M: Memory>(
+    window: &[u8],
+    payload: Payload<'_, M>,
+    checksum: Checksum,
+    class: &Class,
+) -> bool {
+    match checksum {
+        Checksum::Partial { .. } => true,
+        Checksum::Complete => class.transport.is_some() && class.end > window.len() && payload.length() > 0,
+        Checksum::Trusted | Checksum::Unchecked => false,
+    }
+}
+
+/// What the last completion says of a packet.
+#[inline]
+fn status(window: &[u8], payload: &[u8], checksum: Checksum, class: &Class) -> RxStatus {
+    let status = network_status(class);
+    match checksum {
+        Checksum::Complete => match class.is_transport_right(window, payload) {
+            Some(is_right) => status.with_l4_checked(true).with_l4_error(!is_right),
+            None => status,
+        },
+        Checksum::Trusted => checked(status, class, true),
+        Checksum::Partial { .. } | Checksum::Unchecked => status,
+    }
+}
+
+#[inline]
+fn checked(status: RxStatus, class: &Class, is_right: bool) -> RxStatus {
+    status.with_l4_checked(is_right && class.transport.is_some())
+}
+
+#[inline]
+fn network_status(class: &Class) -> RxStatus {
+    let l3_protocol = if class.is_ipv4() {
+        L3_IPV4
+    } else if class.is_ipv6() {
+        L3_IPV6
+    } else {
+        0
+    };
+    let l4_protocol = match class.transport {
+        Some(transport) if transport.is_udp => L4_UDP,
+        Some(_) => L4_TCP,
+        None => 0,
+    };
+    RxStatus::new()
+        .with_l3_protocol(l3_protocol)
+        .with_l4_protocol(l4_protocol)
+        .with_vlan_count(class.vlan_count)
+        .with_l3_error(class.l3_error)
+        .with_fragment(class.is_v4_fragment)
+}
+
+/// A doorbell counts in 16 bits, whatever was written above them.
+#[inline]
+fn low16(word: u32) -> u16 {
+    u16::try_from(word & 0xffff).unwrap_or_default()
+}

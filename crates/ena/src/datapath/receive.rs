@@ -1,0 +1,272 @@
+//! A receive queue: from a packet to the driver's buffers.
+
+use trinic_pci::{DmaFault, Memory};
+use zerocopy::FromBytes;
+
+use super::completion::CompletionRing;
+use super::packet::{Fragment, MAX_RX_BUFFERS, Payload};
+use super::{RxDrop, RxFault, RxQueue};
+use crate::spec::descriptor::{DESCRIPTOR_BYTES, RxCompletion, RxDescriptor, RxStatus};
+
+/// Descriptors that are copied in at once; more than a packet may take.
+const CACHE: usize = 64;
+
+const _: () = assert!(CACHE > MAX_RX_BUFFERS);
+
+/// The device's end of a receive queue.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    pub(super) queue: RxQueue,
+    pub(super) completions: CompletionRing,
+    /// The next descriptor to use, counted without wrapping at the ring's end.
+    head: u16,
+    pub(super) is_stopped: bool,
+    /// Descriptors from `head` on.
+    cached: usize,
+    /// Where `head` is in the cache.
+    cursor: usize,
+    cache: [RxDescriptor; CACHE],
+}
+
+impl Receiver {
+    pub(super) fn new(queue: RxQueue) -> Self {
+        Self {
+            completions: CompletionRing::new(queue.completions),
+            queue,
+            head: 0,
+            is_stopped: false,
+            cached: 0,
+            cursor: 0,
+            cache: [RxDescriptor::default(); CACHE],
+        }
+    }
+
+    /// Puts a packet into buffers; `status` says what the last completion shall of it. `tail` asks for the
+    /// driver's tail, when more descriptors are needed than were read.
+    ///
+    /// Per packet, without lock or allocation; one read of a batch of descriptors, one copy of the packet.
+    #[inline]
+    pub(super) fn put<M: Memory>(
+        &mut self,
+        memory: &M,
+        tail: impl Fn() -> u16,
+        window: &[u8],
+        payload: Payload<'_, M>,
+        status: RxStatus,
+        hash: u32,
+    ) -> Result<(), RxDrop> {
+        if self.is_stopped {
+            return Err(RxDrop::Stopped);
+        }
+        let total = window.len() + payload.length();
+        let count = self.count_for(memory, total, &tail)?;
+        let mut source = Source {
+            window,
+            payload,
+            fragment: 0,
+            offset: 0,
+        };
+        let mut left = total;
+        let mut outcome = Ok(());
+        for index in 0..count {
+            let descriptor = self.cache.get(self.cursor + index).copied().unwrap_or_default();
+            let length = left.min(buffer_bytes(&descriptor));
+            left -= length;
+            if outcome.is_ok() {
+                outcome = source.copy_to(memory, descriptor.address(), length);
+            }
+        }
+        if outcome.is_err() {
+            // The buffers of a packet that could not be written are lost: their addresses are wrong.
+            self.advance(count);
+            return Err(RxDrop::Fault(RxFault::Buffer));
+        }
+        left = total;
+        for index in 0..count {
+            let descriptor = self.cache.get(self.cursor + index).copied().unwrap_or_default();
+            let length = left.min(buffer_bytes(&descriptor));
+            left -= length;
+            let completion = RxCompletion {
+                status: status
+                    .with_phase(self.completions.phase())
+                    .with_first(index == 0)
+                    .with_last(index + 1 == count)
+                    .with_buffer(true)
+                    .into_bits()
+                    .into(),
+                // 64 KiB is a length of 0, in completions as in descriptors.
+                length: u16::try_from(length & 0xffff).unwrap_or_default().into(),
+                request_id: descriptor.request_id,
+                hash: hash.into(),
+                queue: self.completions.queue.index.into(),
+                ..RxCompletion::default()
+            };
+            if self
+                .completions
+                .push_rx(memory, completion, descriptor.address())
+                .is_err()
+            {
+                self.is_stopped = true;
+                return Err(RxDrop::Fault(RxFault::Completion));
+            }
+        }
+        self.advance(count);
+        Ok(())
+    }
+
+    /// How many of the next descriptors a packet takes.
+    #[inline]
+    fn count_for<M: Memory>(
+        &mut self,
+        memory: &M,
+        total: usize,
+        tail: &impl Fn() -> u16,
+    ) -> Result<usize, RxDrop> {
+        let mut count = 0;
+        let mut room = 0;
+        while room < total || count == 0 {
+            if count == MAX_RX_BUFFERS {
+                return Err(RxDrop::TooLong);
+            }
+            if count == self.cached {
+                self.refill(memory, tail())?;
+                if count == self.cached {
+                    return Err(RxDrop::NoDescriptors);
+                }
+            }
+            let descriptor = self.cache.get(self.cursor + count).copied().unwrap_or_default();
+            room += buffer_bytes(&descriptor);
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    #[inline]
+    fn advance(&mut self, count: usize) {
+        self.cursor += count;
+        self.cached -= count;
+        self.head = self.head.wrapping_add(u16::try_from(count).unwrap_or_default());
+    }
+
+    /// Reads more descriptors behind those that are cached.
+    fn refill<M: Memory>(&mut self, memory: &M, tail: u16) -> Result<(), RxDrop> {
+        let available = tail.wrapping_sub(self.head);
+        if available > self.queue.depth {
+            return Err(self.stop(RxFault::Doorbell));
+        }
+        self.cache.copy_within(self.cursor..self.cursor + self.cached, 0);
+        self.cursor = 0;
+        // Twice, where the ring's end lies between.
+        for _ in 0..2 {
+            let cached = u16::try_from(self.cached).unwrap_or(u16::MAX);
+            let next = self.head.wrapping_add(cached);
+            let index = next & (self.queue.depth - 1);
+            let count = usize::from((available - cached).min(self.queue.depth - index));
+            let Some(into) = self.cache.get_mut(self.cached..) else {
+                break;
+            };
+            let mut bytes = [0; CACHE * DESCRIPTOR_BYTES];
+            let count = count.min(into.len());
+            if count == 0 {
+                break;
+            }
+            let bytes = &mut bytes[..count * DESCRIPTOR_BYTES];
+            let address = self.queue.base.wrapping_add(u64::from(index) * 16);
+            if memory.read(address, bytes).is_err() {
+                return Err(self.stop(RxFault::Ring));
+            }
+            for (to, from) in into.iter_mut().zip(bytes.chunks_exact(DESCRIPTOR_BYTES)) {
+                *to = RxDescriptor::read_from_bytes(from).unwrap_or_default();
+            }
+            // One piece of a ring has one phase.
+            let phase = next & self.queue.depth == 0;
+            if into
+                .iter()
+                .take(count)
+                .any(|descriptor| descriptor.phase() != phase)
+            {
+                return Err(self.stop(RxFault::Phase));
+            }
+            self.cached += count;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn stop(&mut self, fault: RxFault) -> RxDrop {
+        self.is_stopped = true;
+        RxDrop::Fault(fault)
+    }
+}
+
+/// What is left to copy of a packet.
+struct Source<'a, M> {
+    window: &'a [u8],
+    payload: Payload<'a, M>,
+    fragment: usize,
+    /// Bytes of the payload (or of its fragment) that were copied.
+    offset: usize,
+}
+
+impl<M: Memory> Source<'_, M> {
+    /// Copies the next `length` bytes to a buffer.
+    #[inline]
+    fn copy_to(&mut self, memory: &M, mut address: u64, mut length: usize) -> Result<(), DmaFault> {
+        if !self.window.is_empty() {
+            let (now, later) = self.window.split_at(length.min(self.window.len()));
+            memory.write(address, now)?;
+            self.window = later;
+            address = address.wrapping_add(u64::try_from(now.len()).unwrap_or_default());
+            length -= now.len();
+        }
+        if length == 0 {
+            return Ok(());
+        }
+        match self.payload {
+            Payload::Bytes(bytes) => {
+                let now = bytes.get(self.offset..self.offset + length).unwrap_or_default();
+                self.offset += length;
+                memory.write(address, now)
+            }
+            Payload::Remote {
+                memory: remote,
+                fragments,
+            } => self.copy_fragments(memory, address, length, remote, fragments),
+        }
+    }
+
+    fn copy_fragments(
+        &mut self,
+        memory: &M,
+        mut address: u64,
+        mut length: usize,
+        remote: &M,
+        fragments: &[Fragment],
+    ) -> Result<(), DmaFault> {
+        while length > 0 {
+            let Some(fragment) = fragments.get(self.fragment) else {
+                break;
+            };
+            let offset = u64::try_from(self.offset).unwrap_or_default();
+            let left = usize::try_from(fragment.length).unwrap_or_default() - self.offset;
+            let now = left.min(length);
+            remote.copy_to(fragment.address.wrapping_add(offset), memory, address, now)?;
+            address = address.wrapping_add(u64::try_from(now).unwrap_or_default());
+            length -= now;
+            self.offset += now;
+            if now == left {
+                self.fragment += 1;
+                self.offset = 0;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[inline]
+fn buffer_bytes(descriptor: &RxDescriptor) -> usize {
+    match descriptor.length.get() {
+        0 => 0x1_0000,
+        length => usize::from(length),
+    }
+}
