@@ -34,6 +34,12 @@ impl Interest {
         writable: false,
         edge: true,
     };
+    /// As long as there is room to write.
+    pub const WRITE: Self = Self {
+        readable: false,
+        writable: true,
+        edge: false,
+    };
     /// As long as there is something to read or room to write.
     pub const READ_WRITE: Self = Self {
         readable: true,

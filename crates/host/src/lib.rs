@@ -18,6 +18,7 @@
 pub mod clock;
 pub mod epoll;
 pub mod error;
+pub mod guest_memory;
 pub mod instance;
 pub mod link;
 mod netlink;
@@ -30,6 +31,7 @@ pub mod process;
 mod sys;
 pub mod tap;
 pub mod userns;
+pub mod vfio_user;
 pub mod vnet;
 
 pub use error::{Error, Result};

@@ -4,12 +4,15 @@
 //! compiler as usual. Nothing here decides anything; a function is one kernel request.
 
 // UNSAFETY: ioctls of /dev/net/tun, socket options of AF_PACKET, clone with namespace flags,
-// mount_setattr, signalfd and unshare have no safe wrapper in std or rustix 1.1.
+// mount_setattr, signalfd and unshare have no safe wrapper in std or rustix 1.1. Memory shared with another
+// process has none at all: it is mapped, copied and guarded in `mapping` and `fault`.
 #![expect(
     unsafe_code,
     reason = "kernel requests without a safe wrapper in std or rustix"
 )]
 
+mod fault;
+mod mapping;
 mod spawn;
 
 use std::ffi::{CStr, c_int, c_void};
@@ -17,6 +20,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+pub(crate) use fault::Faults;
+pub(crate) use mapping::Mapping;
 pub(crate) use spawn::{ChildPlan, clone_and_execute};
 
 /// Turns the -1 convention of C into a `Result`.

@@ -17,6 +17,9 @@ mod helpers;
 mod instances;
 mod links;
 mod support;
+mod vfio_user;
+mod vfio_user_hostile;
+mod vfio_user_parts;
 
 use libtest_mimic::{Arguments, Trial};
 use support::Host;
@@ -31,5 +34,7 @@ fn main() {
     trials.extend(carriers::trials(&host));
     trials.extend(instances::trials(&host));
     trials.extend(links::trials(&host));
+    trials.extend(vfio_user::trials(&host));
+    trials.extend(vfio_user_hostile::trials(&host));
     libtest_mimic::run(&arguments, trials).exit();
 }

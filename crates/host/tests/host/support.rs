@@ -43,6 +43,15 @@ impl Host {
         }
     }
 
+    /// As [`Host::trial`] for tests that need nothing of the host.
+    pub(crate) fn plain_trial(&self, name: &str, test: fn()) -> Trial {
+        let none = Finding {
+            problem: None,
+            advice: None,
+        };
+        self.trial(name, &none, test)
+    }
+
     /// As [`Host::trial`] for tests that only root can run.
     pub(crate) fn root_trial(&self, name: &str, test: fn()) -> Trial {
         let problem = self.ordinary.then(|| "needs root".to_owned());
