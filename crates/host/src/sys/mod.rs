@@ -4,8 +4,8 @@
 //! compiler as usual. Nothing here decides anything; a function is one kernel request.
 
 // UNSAFETY: ioctls of /dev/net/tun, socket options of AF_PACKET, clone with namespace flags,
-// mount_setattr, signalfd and unshare have no safe wrapper in std or rustix 1.1. Memory shared with another
-// process has none at all: it is mapped, copied and guarded in `mapping` and `fault`.
+// mount_setattr, signalfd, unshare and submission rings have no safe wrapper in std or rustix 1.1. Memory
+// shared with another process has none at all: it is mapped, copied and guarded in `mapping` and `fault`.
 #![expect(
     unsafe_code,
     reason = "kernel requests without a safe wrapper in std or rustix"
@@ -13,6 +13,7 @@
 
 mod fault;
 mod mapping;
+mod ring;
 mod spawn;
 
 use std::ffi::{CStr, c_int, c_void};
@@ -22,6 +23,7 @@ use std::ptr;
 
 pub(crate) use fault::Faults;
 pub(crate) use mapping::Mapping;
+pub(crate) use ring::Ring;
 pub(crate) use spawn::{ChildPlan, clone_and_execute};
 
 /// Turns the -1 convention of C into a `Result`.
