@@ -323,8 +323,8 @@ pub static ACTIONS: &[Action] = &[
     action("RegisterImage")
         .without_effect(&["BillingProduct", "BlockDeviceMapping", "BootMode", "TpmSupport", "UefiData"])
         .note(
-            "A virtual machine's files by `ImageLocation`: `file:///disk.qcow2`, or \
-             `file:///vmlinuz?initrd=/initrd&append=console=ttyS0`; see docs/images.md. Others launch namespaces. \
+            "A virtual machine's files by `ImageLocation`: `file:/disk.qcow2`, or \
+             `file:/vmlinuz?initrd=/initrd&append=console=ttyS0`; see docs/images.md. Others launch namespaces. \
              `Architecture` is x86_64 and `VirtualizationType` hvm unless it is said.",
         ),
     action("ReleaseAddress").without_effect(&["NetworkBorderGroup"]),

@@ -205,6 +205,7 @@ pub enum Command {
 
 impl Command {
     /// The name of the action.
+    #[expect(clippy::too_many_lines, reason = "one line per action")]
     pub fn action(&self) -> &'static str {
         match self {
             Self::CreateVpc(_) => "CreateVpc",
@@ -295,6 +296,7 @@ impl Command {
     }
 
     /// Whether the caller only asks if the call would be allowed.
+    #[expect(clippy::too_many_lines, reason = "one line per action")]
     pub fn dry_run(&self) -> bool {
         match self {
             Self::CreateVpc(c) => c.dry_run,

@@ -207,7 +207,7 @@ fn built_in() -> shape::Image {
         // The first release of the API that describes images so.
         creation_date: Some("2016-11-15T00:00:00.000Z".into()),
         public: Some(true),
-        architecture: Some(Architecture::X86.as_str().into()),
+        architecture: Some(OWN.as_str().into()),
         owner_id: Some(AMAZON.into()),
         ..every_image()
     }
@@ -283,3 +283,9 @@ pub(crate) const SRIOV_SIMPLE: &str = "simple";
 const IMDS_V2: &str = "v2.0";
 /// The account that owns Amazon's images. Source: [AWS doc AWSEC2/latest/UserGuide/sharingamis-find.html].
 const AMAZON: &str = "137112412989";
+/// What this machine is.
+const OWN: Architecture = if cfg!(target_arch = "aarch64") {
+    Architecture::Arm64
+} else {
+    Architecture::X86
+};

@@ -284,7 +284,22 @@ pub(super) fn check_attach(
             ),
         ));
     }
-    if interface.interface_type != InterfaceType::Interface && kind.efa_interfaces == 0 {
+    check_efa(draft, instance, kind, interface, (card_number, index))?;
+    new_interface::check_address_count(interface, Some(kind))
+}
+
+/// Refuses an EFA where the type or its place does not allow one.
+fn check_efa(
+    draft: &Draft<'_>,
+    instance: &Instance,
+    kind: &InstanceType,
+    interface: &NetworkInterface,
+    place: (u32, u32),
+) -> Result<(), Ec2Error> {
+    if interface.interface_type == InterfaceType::Interface {
+        return Ok(());
+    }
+    if kind.efa_interfaces == 0 {
         return Err(Ec2Error::new(
             ErrorCode::UnsupportedOperation,
             format!("The instance type {} does not support EFA interfaces.", kind.name),
@@ -294,9 +309,7 @@ pub(super) fn check_attach(
     let efa = efa
         .iter()
         .filter(|i| i.interface_type != InterfaceType::Interface);
-    if interface.interface_type != InterfaceType::Interface
-        && efa.count() >= usize::try_from(kind.efa_interfaces).unwrap_or(usize::MAX)
-    {
+    if efa.count() >= usize::try_from(kind.efa_interfaces).unwrap_or(usize::MAX) {
         return Err(Ec2Error::new(
             ErrorCode::AttachmentLimitExceeded,
             format!(
@@ -305,12 +318,12 @@ pub(super) fn check_attach(
             ),
         ));
     }
-    if interface.interface_type == InterfaceType::EfaOnly && (card_number, index) == (0, 0) {
+    if interface.interface_type == InterfaceType::EfaOnly && place == (0, 0) {
         return Err(Ec2Error::combination(
             "The primary network interface cannot be of type efa-only.",
         ));
     }
-    new_interface::check_address_count(interface, Some(kind))
+    Ok(())
 }
 
 pub(super) fn detach_network_interface(draft: &mut Draft<'_>, c: &DetachNetworkInterface) -> Outcome {

@@ -54,9 +54,12 @@ pub struct VmImage {
 impl VmImage {
     /// What an ImageLocation names; `None` for one that is no `file:` URL, such as a path in S3.
     ///
-    /// - `file:///images/disk.qcow2`: a disk
-    /// - `file:///boot/vmlinuz?initrd=/boot/initrd.img&append=console=ttyS0 quiet`: a kernel
-    /// - `file:///boot/vmlinuz?append=root=/dev/vda&disk=/images/root.qcow2`: a kernel with a disk
+    /// - `file:/images/disk.qcow2`: a disk
+    /// - `file:/boot/vmlinuz?initrd=/boot/initrd.img&append=console=ttyS0 quiet`: a kernel
+    /// - `file:/boot/vmlinuz?append=root=/dev/vda&disk=/images/root.qcow2`: a kernel with a disk
+    ///
+    /// `file:///` is the same; but the AWS CLI takes a parameter that begins with `file://` for the name of a
+    /// file to read the parameter from.
     ///
     /// The path is a kernel when `initrd` or `append` follows. `%` and two hexadecimal digits stand for a
     /// byte, so that a path may have `?` and a command line `&`; `+` is itself. Whether the files are there

@@ -137,8 +137,8 @@ fn image_command(world: &World, step: Step) -> Option<Command> {
     Some(match step.action {
         42 => Command::RegisterImage(RegisterImage {
             name: format!("image {}", step.a),
-            image_location: (step.b % 2 == 0).then(|| "file:///disk.qcow2".into()),
-            ena_support: Some(step.c % 4 != 0),
+            image_location: step.b.is_multiple_of(2).then(|| "file:///disk.qcow2".into()),
+            ena_support: Some(!step.c.is_multiple_of(4)),
             ..RegisterImage::default()
         }),
         43 => Command::RunInstances(RunInstances {
