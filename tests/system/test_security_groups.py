@@ -1,9 +1,7 @@
 """Security groups as packets meet them: each test names the counter that must move."""
 
-import time
-
 import pytest
-from conftest import PING, Lab, eni, rule, tcp
+from conftest import PING, Lab, background, eni, rule, serve_tcp, tcp
 
 pytestmark = pytest.mark.usefixtures("namespaces")
 
@@ -58,49 +56,25 @@ def test_a_tracked_connection_outlives_its_rule(card, ec2, lab):
     permission = rule("tcp", 9000, cidr="10.20.1.0/24")
     group = lab.group("tracked", permission)
     server = lab.instance(lab.net, [group])
-    serve = (
-        "import socket\n"
-        "s=socket.create_server(('0.0.0.0',9000))\n"
-        "while True:\n c,_=s.accept()\n import threading\n"
-        " def echo(c):\n  while (d:=c.recv(100)): c.sendall(d)\n"
-        " threading.Thread(target=echo,args=(c,),daemon=True).start()\n"
+    talk = (
+        "import socket,sys\n"
+        "s=socket.create_connection((sys.argv[1],9000),2)\n"
+        "for line in sys.stdin:\n s.sendall(line.encode())\n"
+        " print(s.recv(100).decode().strip(),flush=True)\n"
     )
-    import subprocess
-
-    process = subprocess.Popen(
-        [card.program, "exec", "--state", str(card.state), server["InstanceId"], "--", "python3", "-c", serve]
-    )
-    client = None
-    try:
-        for _ in range(100):
-            if tcp(card, lab.client["InstanceId"], server["PrivateIpAddress"], 9000) == "open":
-                break
-            time.sleep(0.05)
-        talk = (
-            "import socket,sys\n"
-            f"s=socket.create_connection(('{server['PrivateIpAddress']}',9000),2)\n"
-            "for line in sys.stdin:\n s.sendall(line.encode())\n"
-            " print(s.recv(100).decode().strip(),flush=True)\n"
-        )
-        client = subprocess.Popen(
-            [card.program, "exec", "--state", str(card.state), lab.client["InstanceId"], "--", "python3", "-uc", talk],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )
+    address = server["PrivateIpAddress"]
+    client = [lab.client["InstanceId"], "python3", "-uc", talk, address]
+    with serve_tcp(card, server["InstanceId"], 9000), background(card, *client) as connected:
 
         def say(word):
-            client.stdin.write(word + "\n")
-            client.stdin.flush()
-            return client.stdout.readline().strip()
+            connected.stdin.write(word + "\n")
+            connected.stdin.flush()
+            return connected.stdout.readline().strip()
 
         assert say("before") == "before"
         ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[permission])
         assert say("after") == "after"
-        assert tcp(card, lab.client["InstanceId"], server["PrivateIpAddress"], 9000) == "silent"
-    finally:
-        for one in (client, process):
-            if one:
-                one.kill()
-                one.wait()
+        assert tcp(card, lab.client["InstanceId"], address, 9000) == "silent"
 
 
 def test_the_default_group_talks_to_itself_only(card, ec2, lab):

@@ -39,6 +39,7 @@ pub fn exec_in(instance: ProcessId, command: &[String]) -> Result<i32> {
     command.args(arguments).env_clear().envs(environment());
     // A signal that cannot be passed on, as `timeout -s KILL` sends, must not leave the command behind.
     sys::end_with_caller(&mut command);
+    sys::unblock_signals(&mut command);
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(127),
@@ -108,7 +109,8 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 }
 
 /// Waits for the child to end or a signal to arrive; passes signals on. Keys of the terminal reach the
-/// child by themselves, as it is in the terminal's foreground group like the caller.
+/// child by themselves, as it is in the terminal's foreground group like the caller; what a process sends to
+/// the caller alone does not.
 fn forward_signals(signals: &std::os::fd::OwnedFd, child: u32) -> Result<()> {
     let pid = i32::try_from(child)
         .ok()
@@ -123,13 +125,15 @@ fn forward_signals(signals: &std::os::fd::OwnedFd, child: u32) -> Result<()> {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(error).step(|| "wait for the command".into()),
     }
-    while let Some(number) = sys::next_signal(signals.as_fd()) {
-        let signal = match number {
+    while let Some(taken) = sys::next_signal(signals.as_fd()) {
+        let signal = match taken.number {
             libc::SIGTERM => Signal::TERM,
             libc::SIGHUP => Signal::HUP,
             libc::SIGUSR1 => Signal::USR1,
             libc::SIGUSR2 => Signal::USR2,
-            // SIGINT and SIGQUIT come from the terminal to the whole group.
+            libc::SIGINT if taken.is_from_process => Signal::INT,
+            libc::SIGQUIT if taken.is_from_process => Signal::QUIT,
+            // The terminal sent it to the child, too.
             _ => continue,
         };
         let _ = rustix::process::pidfd_send_signal(&pidfd, signal);

@@ -110,7 +110,7 @@ impl Init {
             if control_ready && !self.handle_control() {
                 return 0;
             }
-            while let Some(signal) = sys::next_signal(self.signals.as_fd()) {
+            while let Some(sys::Taken { number: signal, .. }) = sys::next_signal(self.signals.as_fd()) {
                 if signal == libc::SIGCHLD {
                     self.reap();
                 } else {
@@ -158,12 +158,14 @@ impl Init {
             .step(|| "open the console".into())?;
         fs::write(USER_DATA, script).step(what)?;
         fs::set_permissions(USER_DATA, fs::Permissions::from_mode(0o700)).step(what)?;
-        let child = Command::new(USER_DATA)
+        let mut command = Command::new(USER_DATA);
+        command
             .stdin(Stdio::null())
             .stdout(console.try_clone().step(what)?)
-            .stderr(console)
-            .spawn()
-            .step(what)?;
+            .stderr(console);
+        // What it starts lives on for long and must end by a SIGTERM like anything else.
+        sys::unblock_signals(&mut command);
+        let child = command.spawn().step(what)?;
         self.user_data_pid = i32::try_from(child.id()).ok();
         Ok(())
     }

@@ -304,6 +304,23 @@ pub(crate) fn end_with_caller(command: &mut std::process::Command) {
     unsafe { command.pre_exec(ask) };
 }
 
+/// Lets what `command` starts get every signal. Those that the caller reads from a descriptor
+/// ([`signal_descriptor`]) are blocked in it, and a child would inherit that.
+pub(crate) fn unblock_signals(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let unblock = || {
+        // SAFETY: sigset_t is plain data for which all zeroes is a legal value.
+        let mut none: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the set is a local that outlives the call.
+        check(unsafe { libc::sigemptyset(&raw mut none) })?;
+        // SAFETY: as above; the old mask is not asked for.
+        check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) })?;
+        Ok(())
+    };
+    // SAFETY: the closure makes one system call and takes no lock, allocates nothing.
+    unsafe { command.pre_exec(unblock) };
+}
+
 /// `kill(-1, signal)`: every process that the caller may signal but itself and init; for the init of a
 /// pid namespace, everything in it.
 pub(crate) fn signal_everything(signal: c_int) -> io::Result<()> {
@@ -330,12 +347,28 @@ pub(crate) fn signal_descriptor(signals: &[c_int]) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The number of the next signal waiting in a descriptor of [`signal_descriptor`].
-pub(crate) fn next_signal(signals: BorrowedFd<'_>) -> Option<c_int> {
+/// A signal that was taken from a descriptor of [`signal_descriptor`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// Its number.
+    pub(crate) number: c_int,
+    /// Whether a process sent it; else the kernel did, as a terminal's driver does to its foreground group.
+    ///
+    /// Source: sigaction(2), `si_code`: SI_USER is 0, other senders in user space have negative codes.
+    pub(crate) is_from_process: bool,
+}
+
+/// The next signal waiting in a descriptor of [`signal_descriptor`].
+pub(crate) fn next_signal(signals: BorrowedFd<'_>) -> Option<Taken> {
     let mut info = [0u8; size_of::<libc::signalfd_siginfo>()];
     match rustix::io::read(signals, &mut info) {
         Ok(length) if length == info.len() => {
-            c_int::try_from(u32::from_ne_bytes([info[0], info[1], info[2], info[3]])).ok()
+            // Source: signalfd(2): `ssi_signo` u32, `ssi_errno` s32, `ssi_code` s32.
+            let word = |at: usize| [info[at], info[at + 1], info[at + 2], info[at + 3]];
+            Some(Taken {
+                number: c_int::from_ne_bytes(word(0)),
+                is_from_process: c_int::from_ne_bytes(word(8)) <= libc::SI_USER,
+            })
         }
         _ => None,
     }

@@ -34,7 +34,7 @@ fn text(state: &StateDir, status: &Status) -> String {
         CardStatus::Ended => "ended".to_owned(),
     };
     format!(
-        "API:      {}\nState:    {}{}\nControl:  process {}, version {}\nCard:     {card}\n",
+        "API:      {}\nState:    {}{}\nControl:  process {}, version {}\nCard:     {card}\nLate:     {} API replies went out before the card had their tables\n",
         status.endpoint,
         state.root().display(),
         if status.ephemeral {
@@ -44,5 +44,6 @@ fn text(state: &StateDir, status: &Status) -> String {
         },
         status.pid,
         status.version,
+        status.late_replies,
     )
 }

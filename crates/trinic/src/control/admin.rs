@@ -88,6 +88,9 @@ pub struct Status {
     pub ephemeral: bool,
     /// The card.
     pub card: CardStatus,
+    /// Replies that went out before a connected card had their tables, since control started.
+    #[serde(default)]
+    pub late_replies: u64,
 }
 
 /// What the admin socket needs of control.
@@ -193,6 +196,7 @@ impl Admin {
             endpoint: self.endpoint.url.clone(),
             ephemeral: self.ephemeral,
             card: self.link.status(),
+            late_replies: self.engine.late_replies(),
         })?)
     }
 

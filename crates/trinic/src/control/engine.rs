@@ -1,11 +1,15 @@
 //! The one place where state changes: a thread that decides, commits, applies and tells the card.
 //!
 //! Calls queue in front of it. It takes what is there (up to `BATCH_LIMIT`), decides each on the model as the
-//! ones before left it, commits all events in one transaction, and only then replies and tells the card: a
+//! ones before left it, commits all events in one transaction, and only then tells the card and replies: a
 //! reply is durable, and ten calls at once cost one sync of the disk. If the commit fails, everything
 //! of the batch is undone by reading the store again, and its callers get `Unavailable`.
+//!
+//! The thread waits for nobody. Whether the card has the tables of a call is waited for by the call itself
+//! ([`receipt`](super::receipt)), after the thread has answered it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rand::rngs::StdRng;
@@ -20,6 +24,7 @@ use trinic_vpc::resource::Event;
 use trinic_vpc::{CardReport, Context, Ec2Error, ErrorCode, Scope, compile, compile_events};
 
 use super::external;
+use super::receipt::{self, Acknowledged, Progress, Receipt, Tally};
 use super::storage::{self, Loaded};
 use super::{spec, touch};
 use crate::protocol::{InstanceSpec, ToCard};
@@ -28,6 +33,7 @@ use crate::protocol::{InstanceSpec, ToCard};
 #[derive(Debug, Clone)]
 pub struct Engine {
     requests: mpsc::Sender<Request>,
+    tally: Arc<Tally>,
 }
 
 /// The engine has ended: control is on its way down.
@@ -35,15 +41,31 @@ pub struct Engine {
 #[error("Control is ending")]
 pub struct Ended;
 
-/// Who gets what the card has to know.
-type Subscriber = mpsc::Sender<ToCard>;
+/// What a connection to the card gets and gives.
+#[derive(Debug)]
+pub struct Subscription {
+    /// What the card has to know: a snapshot, then updates.
+    pub updates: mpsc::Receiver<ToCard>,
+    /// Where to say what it acknowledged; dropped when the connection ends.
+    pub acknowledged: Acknowledged,
+}
+
+/// Who gets what the card has to know, and how far it is.
+#[derive(Debug)]
+struct Subscriber {
+    updates: mpsc::Sender<ToCard>,
+    progress: Progress,
+}
 
 /// Reads the resources, for lists and questions.
 type Reader = Box<dyn FnOnce(&Loaded) + Send>;
 
+/// What the engine's thread answers a call with, and what to wait for before its caller may hear it.
+type Answered<T> = (Result<T, Ec2Error>, Option<Receipt>);
+
 enum Request {
-    Call(Scope, Box<Command>, oneshot::Sender<Result<Reply, Ec2Error>>),
-    Attach(external::Attach, oneshot::Sender<Result<InstanceId, Ec2Error>>),
+    Call(Scope, Box<Command>, oneshot::Sender<Answered<Reply>>),
+    Attach(external::Attach, oneshot::Sender<Answered<InstanceId>>),
     Reports(Vec<CardReport>),
     Detached(NetworkInterfaceId),
     Subscribe(Subscriber),
@@ -74,10 +96,14 @@ impl Engine {
         std::thread::Builder::new()
             .name("engine".into())
             .spawn(move || worker.run(receiver))?;
-        Ok(Self { requests })
+        Ok(Self {
+            requests,
+            tally: Arc::default(),
+        })
     }
 
-    /// Makes a call of the API; the answer is durable.
+    /// Makes a call of the API; the answer is durable, and a connected card has the tables that follow from
+    /// it, or was waited for in vain.
     ///
     /// # Errors
     ///
@@ -85,10 +111,11 @@ impl Engine {
     pub async fn call(&self, scope: Scope, command: Command) -> Result<Result<Reply, Ec2Error>, Ended> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Call(scope, Box::new(command), reply)).await?;
-        answer.await.map_err(|_| Ended)
+        answered(answer).await
     }
 
-    /// Puts an interface into a namespace of the user's own; the answer is its external instance.
+    /// Puts an interface into a namespace of the user's own; the answer is its external instance, and comes
+    /// when that of [`Self::call`] would.
     ///
     /// # Errors
     ///
@@ -96,7 +123,12 @@ impl Engine {
     pub async fn attach(&self, attach: external::Attach) -> Result<Result<InstanceId, Ec2Error>, Ended> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Attach(attach, reply)).await?;
-        answer.await.map_err(|_| Ended)
+        answered(answer).await
+    }
+
+    /// Replies that went out before a connected card had their tables, since this process started.
+    pub fn late_replies(&self) -> u64 {
+        self.tally.late()
     }
 
     /// Passes on what the card said.
@@ -123,10 +155,18 @@ impl Engine {
     /// # Errors
     ///
     /// [`Ended`].
-    pub async fn subscribe(&self) -> Result<mpsc::Receiver<ToCard>, Ended> {
-        let (subscriber, receiver) = mpsc::channel(SUBSCRIBER_LIMIT);
+    pub async fn subscribe(&self) -> Result<Subscription, Ended> {
+        let (sender, updates) = mpsc::channel(SUBSCRIBER_LIMIT);
+        let (acknowledged, progress) = receipt::connection(&self.tally);
+        let subscriber = Subscriber {
+            updates: sender,
+            progress,
+        };
         self.send(Request::Subscribe(subscriber)).await?;
-        Ok(receiver)
+        Ok(Subscription {
+            updates,
+            acknowledged,
+        })
     }
 
     /// Reads committed state on the engine's thread; `read` should be short.
@@ -161,6 +201,15 @@ impl Engine {
     }
 }
 
+/// The engine's answer, when the card has its tables.
+async fn answered<T>(answer: oneshot::Receiver<Answered<T>>) -> Result<Result<T, Ec2Error>, Ended> {
+    let (answer, receipt) = answer.await.map_err(|_| Ended)?;
+    if let Some(receipt) = receipt {
+        receipt.wait().await;
+    }
+    Ok(answer)
+}
+
 struct Worker {
     store: Box<dyn Store>,
     rng: StdRng,
@@ -188,8 +237,8 @@ struct Batch {
     last: Option<Request>,
 }
 
-/// Replies when the batch is durable, or with the error if it is not.
-type Answer = Box<dyn FnOnce(Result<(), Ec2Error>)>;
+/// Replies when the batch is durable and with what the card was told of it, or with the error if it is not.
+type Answer = Box<dyn FnOnce(Result<Option<Receipt>, Ec2Error>)>;
 
 impl Worker {
     fn new(store: Box<dyn Store>, rng: StdRng, loaded: Loaded, strict_images: bool) -> Self {
@@ -250,7 +299,7 @@ impl Worker {
         &mut self,
         scope: Scope,
         command: &Command,
-        reply: oneshot::Sender<Result<Reply, Ec2Error>>,
+        reply: oneshot::Sender<Answered<Reply>>,
         batch: &mut Batch,
     ) {
         let context = Context {
@@ -260,15 +309,17 @@ impl Worker {
         let decided = self
             .check_image(&context.scope, command)
             .and_then(|()| self.loaded.model.decide(&context, &mut self.rng, command));
-        let answer = decided.map(|(events, answer)| {
-            self.stage(events, batch);
-            answer
-        });
+        let (answer, is_change) = match decided {
+            Ok((events, answer)) => {
+                let is_change = !events.is_empty();
+                self.stage(events, batch);
+                (Ok(answer), is_change)
+            }
+            Err(error) => (Err(error), false),
+        };
         // A refusal and a description wait for the commit too: they may tell of what others of the batch
-        // did. Who asked may have gone by then.
-        batch.answers.push(Box::new(move |committed| {
-            let _ = reply.send(committed.and(answer));
-        }));
+        // did.
+        batch.answers.push(reply_when_committed(reply, answer, is_change));
     }
 
     /// With `--strict-images`, refuses ids of images that are not here, as EC2 does.
@@ -290,7 +341,7 @@ impl Worker {
     fn attach(
         &mut self,
         attach: &external::Attach,
-        reply: oneshot::Sender<Result<InstanceId, Ec2Error>>,
+        reply: oneshot::Sender<Answered<InstanceId>>,
         batch: &mut Batch,
     ) {
         let now = Timestamp::now();
@@ -301,9 +352,7 @@ impl Worker {
             self.stage(events, batch);
             id
         });
-        batch.answers.push(Box::new(move |committed| {
-            let _ = reply.send(committed.and(answer));
-        }));
+        batch.answers.push(reply_when_committed(reply, answer, true));
     }
 
     /// Applies events to what is in memory and adds them to the batch's transaction.
@@ -322,10 +371,10 @@ impl Worker {
     }
 
     fn finish(&mut self, mut batch: Batch) {
-        let committed = self.commit(&mut batch);
-        if committed.is_ok() && !batch.events.is_empty() {
-            self.tell_card(&batch);
-        }
+        let committed = self.commit(&mut batch).map(|()| {
+            let is_empty = batch.events.is_empty();
+            if is_empty { None } else { self.tell_card(&batch) }
+        });
         for answer in batch.answers {
             answer(committed.clone());
         }
@@ -395,21 +444,26 @@ impl Worker {
         spec::instance(&self.loaded.model, &self.loaded.externals, id)
     }
 
-    fn tell_card(&mut self, batch: &Batch) {
+    /// Sends the card what the batch changed. The receipt is for tables; what instances are made of takes
+    /// its time, and the card reports it.
+    fn tell_card(&mut self, batch: &Batch) -> Option<Receipt> {
         let delta = self.table_changes(&batch.events);
         let (instances, remove_instances) = self.instance_changes(&batch.touched);
         let is_same = delta.upsert.is_empty() && delta.remove.is_empty();
         if is_same && instances.is_empty() && remove_instances.is_empty() {
-            return;
+            return None;
         }
+        let expected = delta.to;
         if let Err(mismatch) = self.card.tables.apply(delta.clone()) {
             // Cannot be, since the delta was made from these tables; if it is, a snapshot ends it.
             tracing::error!(%mismatch, "The tables are made anew");
             self.rebuild_card_view();
             self.subscriber = None;
-            return;
+            return None;
         }
         self.send(delta, instances, remove_instances);
+        let subscriber = self.subscriber.as_ref().filter(|_| !is_same)?;
+        Some(subscriber.progress.receipt(expected))
     }
 
     fn table_changes(&self, events: &[Event]) -> Delta {
@@ -455,7 +509,7 @@ impl Worker {
             remove_instances,
         };
         // A card that is so far behind is better off with a snapshot, which its next connection brings.
-        if subscriber.try_send(update).is_err() {
+        if subscriber.updates.try_send(update).is_err() {
             self.subscriber = None;
         }
     }
@@ -466,8 +520,23 @@ impl Worker {
             tables: self.card.tables.clone(),
             instances: instances.map(|spec| (spec.id.clone(), spec.clone())).collect(),
         };
-        self.subscriber = subscriber.try_send(snapshot).is_ok().then_some(subscriber);
+        let is_there = subscriber.updates.try_send(snapshot).is_ok();
+        self.subscriber = is_there.then_some(subscriber);
     }
+}
+
+/// Who asked may have gone by the time of the commit. Only a call that changed something has a receipt.
+fn reply_when_committed<T: 'static>(
+    reply: oneshot::Sender<Answered<T>>,
+    answer: Result<T, Ec2Error>,
+    is_change: bool,
+) -> Answer {
+    Box::new(move |committed| {
+        let _ = reply.send(match committed {
+            Ok(receipt) => (answer, receipt.filter(|_| is_change)),
+            Err(error) => (Err(error), None),
+        });
+    })
 }
 
 /// Requests that wait; more wait in their callers.

@@ -20,7 +20,8 @@ use trinic_vpc::CardReport;
 use trinic_vpc::ids::{InstanceId, NetworkInterfaceId, ResourceId};
 
 use super::card_process::CardProcess;
-use super::engine::{Ended, Engine};
+use super::engine::{Ended, Engine, Subscription};
+use super::receipt::Acknowledged;
 use super::touch;
 use crate::framing;
 use crate::protocol::{Backend, FromCard, InstanceReport, InterfaceReport, Query, ToCard};
@@ -241,8 +242,11 @@ impl Link {
             self.send(&mut writer, &ToCard::Shutdown { stop_instances })
                 .await?;
         }
-        let updates = engine.subscribe().await?;
-        let mut incoming = tokio::spawn(self.clone().read(reader, engine.clone()));
+        let Subscription {
+            updates,
+            acknowledged,
+        } = engine.subscribe().await?;
+        let mut incoming = tokio::spawn(self.clone().read(reader, engine.clone(), acknowledged));
         let catching_up = tokio::spawn(self.clone().catch_up(engine.clone()));
         let result = tokio::select! {
             ended = &mut incoming => ended?,
@@ -318,14 +322,19 @@ impl Link {
         Ok(())
     }
 
-    async fn read(self, mut reader: BufReader<OwnedReadHalf>, engine: Engine) -> anyhow::Result<()> {
+    async fn read(
+        self,
+        mut reader: BufReader<OwnedReadHalf>,
+        engine: Engine,
+        acknowledged: Acknowledged,
+    ) -> anyhow::Result<()> {
         while let Some(message) = framing::read_async::<FromCard>(&mut reader).await? {
             match message {
                 // At the end of everything, instances end because the card does, not by their own or a
                 // caller's will: their state stays, and the next start brings them back.
                 FromCard::Instance { .. } | FromCard::Interface { .. } if self.stopping().is_some() => {}
                 FromCard::Hello { .. } => anyhow::bail!("it said hello twice"),
-                FromCard::Applied { revision } => tracing::debug!(revision = revision.0, "Applied"),
+                FromCard::Applied { revision } => acknowledged.advance(revision),
                 FromCard::Instance { id, report } => {
                     if let Some(report) = self.instance_report(id, report) {
                         engine.report(vec![report]).await?;

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`engine`] is one thread and the only one that changes state; everything else is tokio tasks that wait for
-//! it, for the card ([`link`]) or for clients ([`api`], [`admin`]). Ending control leaves the card alone unless
+//! it, for the card ([`link`], [`receipt`]) or for clients ([`api`], [`admin`]). Ending control leaves the card alone unless
 //! it is asked to end, too; a new control on the same directory finds the card and sends it a snapshot.
 
 pub mod admin;
@@ -20,6 +20,7 @@ pub mod external;
 pub mod images;
 pub mod link;
 pub mod list;
+pub mod receipt;
 pub mod spec;
 pub mod storage;
 pub mod touch;

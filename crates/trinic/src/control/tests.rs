@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -108,7 +109,7 @@ impl Card {
 
     /// What a card is told that connects now.
     async fn fresh(engine: &Engine) -> Self {
-        let mut messages = engine.subscribe().await.unwrap();
+        let mut messages = engine.subscribe().await.unwrap().updates;
         // A request after the subscription is answered after the snapshot was sent.
         engine.read(|_| ()).await.unwrap();
         let mut card = Self::default();
@@ -246,7 +247,7 @@ async fn updates_add_up_to_the_snapshot() {
         let mut rng = StdRng::seed_from_u64(seed);
         let store = TestStore::default();
         let engine = engine(&store);
-        let mut messages = engine.subscribe().await.unwrap();
+        let mut messages = engine.subscribe().await.unwrap().updates;
         let mut card = Card::default();
         let mut most = 0;
         for n in 0..150 {
@@ -276,7 +277,7 @@ async fn a_call_that_is_not_durable_is_refused_and_undone() {
     let engine = engine(&store);
     launch(&engine).await.unwrap();
     let before = Card::fresh(&engine).await;
-    let mut messages = engine.subscribe().await.unwrap();
+    let mut messages = engine.subscribe().await.unwrap().updates;
     store.fails.store(true, Ordering::Relaxed);
     let error = launch(&engine).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::InternalError);
@@ -290,6 +291,70 @@ async fn a_call_that_is_not_durable_is_refused_and_undone() {
     assert!(messages.recv().await.is_none());
     launch(&engine).await.unwrap();
     assert_eq!(ids(&engine, "instance").await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_reply_waits_for_the_cards_tables_and_holds_up_no_other_call() {
+    let store = TestStore::default();
+    let engine = engine(&store);
+    call(&engine, "DescribeVpcs", json!({})).await.unwrap();
+    let group = ids(&engine, "security-group").await.remove(0);
+    let mut card = engine.subscribe().await.unwrap();
+    let ToCard::Snapshot { tables, .. } = card.updates.recv().await.unwrap() else {
+        panic!("the first message is no snapshot");
+    };
+    card.acknowledged.advance(tables.revision);
+    let authorize = {
+        let (engine, group) = (engine.clone(), group.clone());
+        tokio::spawn(async move {
+            let ping = json!([{ "IpProtocol": "icmp", "FromPort": -1, "ToPort": -1,
+                "IpRanges": [{ "CidrIp": "0.0.0.0/0" }] }]);
+            let members = json!({ "GroupId": group, "IpPermissions": ping });
+            call(&engine, "AuthorizeSecurityGroupIngress", members)
+                .await
+                .unwrap();
+        })
+    };
+    let ToCard::Update { delta, .. } = card.updates.recv().await.unwrap() else {
+        panic!("the second message is no update");
+    };
+    // It is stored, and others see it; what changes no tables does not wait.
+    let began = Instant::now();
+    call(&engine, "DescribeSecurityGroups", json!({})).await.unwrap();
+    let tag = json!({ "Resources": [group], "Tags": [{ "Key": "k", "Value": "v" }] });
+    call(&engine, "CreateTags", tag).await.unwrap();
+    assert!(
+        began.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(
+        !authorize.is_finished(),
+        "the reply came before the card had the rule"
+    );
+    card.acknowledged.advance(delta.to);
+    authorize.await.unwrap();
+    assert_eq!(engine.late_replies(), 0);
+}
+
+#[tokio::test]
+async fn a_reply_does_not_wait_for_a_card_that_is_not_there_and_not_for_ever() {
+    let store = TestStore::default();
+    let engine = engine(&store);
+    let began = Instant::now();
+    launch(&engine).await.unwrap();
+    let card = engine.subscribe().await.unwrap();
+    drop(card);
+    launch(&engine).await.unwrap();
+    assert!(
+        began.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(engine.late_replies(), 0);
+    let _silent = engine.subscribe().await.unwrap();
+    launch(&engine).await.unwrap();
+    assert_eq!(engine.late_replies(), 1);
 }
 
 #[tokio::test]

@@ -87,7 +87,13 @@ fn fill(
     interface: &mut NetworkInterface,
     spec: &NewInterface<'_>,
 ) -> Result<(), Ec2Error> {
-    if spec.subnet.cidr.is_some() {
+    let is_asked = spec.private_ip_address.is_some()
+        || !spec.private_ip_addresses.is_empty()
+        || spec.secondary_count.is_some_and(|count| count != 0)
+        || !spec.ipv4_prefixes.is_empty()
+        || spec.ipv4_prefix_count.is_some_and(|count| count != 0);
+    // An IPv6-only subnet refuses what is asked of it, and gives nothing that is not.
+    if spec.subnet.cidr.is_some() || is_asked {
         add_ipv4(draft, interface, spec)?;
     }
     add_ipv6(draft, interface, spec)

@@ -68,6 +68,46 @@ fn the_first_four_and_the_last_address_are_reserved() {
 }
 
 #[test]
+fn an_ipv6_only_subnet_gives_no_ipv4_and_refuses_to_be_asked() {
+    let mut world = World::default();
+    let made = reply!(
+        world,
+        CreateVpc {
+            cidr_block: Some("10.0.0.0/16".into()),
+            amazon_provided_ipv6_cidr_block: Some(true)
+        }
+    );
+    let vpc = made.vpc.unwrap();
+    let block = vpc.ipv6_cidr_block_association_set[0].ipv6_cidr_block.clone();
+    let made = reply!(
+        world,
+        CreateSubnet {
+            vpc_id: vpc.vpc_id.unwrap(),
+            ipv6_cidr_block: block.map(|block| block.replace("/56", "/64")),
+            ipv6_native: Some(true)
+        }
+    );
+    let subnet = made.subnet.unwrap().subnet_id.unwrap();
+    let asked = |private_ip_address, secondary_private_ip_address_count| CreateNetworkInterface {
+        subnet_id: subnet.clone(),
+        private_ip_address,
+        secondary_private_ip_address_count,
+        ..CreateNetworkInterface::default()
+    };
+    for wanted in [asked(Some("10.0.0.9".into()), None), asked(None, Some(1))] {
+        let refused = world.run(Command::CreateNetworkInterface(wanted));
+        assert_eq!(refused.unwrap_err().code.as_str(), "InvalidParameterValue");
+    }
+    let id = world.interface_id(&subnet);
+    let shown = world.show_interface(&id);
+    assert_eq!(
+        (shown.private_ip_addresses.len(), shown.ipv6_addresses.len()),
+        (0, 1)
+    );
+    assert_eq!(shown.private_ip_address, None);
+}
+
+#[test]
 fn a_subnet_gives_all_its_addresses_and_no_more() {
     let mut world = World::default();
     let vpc = world.vpc("10.0.0.0/16");
