@@ -142,6 +142,12 @@ pub enum InstanceKind {
         /// Path of the network namespace (`/proc/N/ns/net`, `/run/netns/x`).
         netns: String,
     },
+    /// A virtual machine or a driver of the user's own (`trinic attach --vfio-user`): its interface is an ENA
+    /// function behind a socket.
+    Device {
+        /// Path of the socket.
+        socket: String,
+    },
 }
 
 /// One interface in an instance.
@@ -177,9 +183,25 @@ pub struct InterfaceSpec {
     /// Queue pairs of its ENA, 1 or more; 0 without one.
     #[serde(default)]
     pub ena_queue_pairs: u32,
+    /// How a namespace instance gets it. A virtual machine goes by `ena` instead.
+    #[serde(default)]
+    pub function: FunctionKind,
     /// What the instance's type allows it; `None` for a type that has no figures.
     #[serde(default)]
     pub allowances: Option<Allowances>,
+}
+
+/// How an interface is presented to a namespace instance; its tag `trinic:function` says so.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FunctionKind {
+    /// A network device of the kernel, through which all its programs go.
+    #[default]
+    Tap,
+    /// An ENA function: a socket in /run/trinic, whose queues one process maps; no network device.
+    Ena,
+    /// The tag says something else.
+    Unknown(String),
 }
 
 /// What an interface may do, for a card that polices.
@@ -248,6 +270,20 @@ pub enum Query {
     Console {
         /// `i-…`.
         instance: Id,
+    },
+    /// How each interface is presented.
+    Functions,
+    /// What happened at an ENA function since this was last asked.
+    DeviceTrace {
+        /// `eni-…`.
+        interface: Id,
+    },
+    /// Makes an ENA function fail once.
+    Inject {
+        /// `eni-…`.
+        interface: Id,
+        /// `stop-keep-alive`, `swallow-tx-completion`, `drop-interrupt`, `request-reset`, `fatal-error`.
+        fault: String,
     },
     /// Runs a built-in program of a user-space guest.
     Program {

@@ -1,5 +1,6 @@
 //! Why a server refuses what a client sends, each with a counter.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why a message or a client was refused.
@@ -120,6 +121,16 @@ impl Counters {
     pub fn refused(&self, refusal: Refusal) -> u64 {
         let at = Refusal::ALL.iter().position(|other| *other == refusal);
         at.map_or(0, |at| self.refusals[at].load(Ordering::Relaxed))
+    }
+
+    /// Everything that was refused, by reason, with how often.
+    #[must_use]
+    pub fn refusals(&self) -> BTreeMap<&'static str, u64> {
+        let counts = Refusal::ALL.iter().zip(&self.refusals);
+        counts
+            .map(|(refusal, count)| (refusal.name(), count.load(Ordering::Relaxed)))
+            .filter(|(_, count)| *count > 0)
+            .collect()
     }
 
     pub(super) fn count_client(&self) {

@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -12,12 +13,15 @@ use trinic_host::port::Port;
 use trinic_host::probe::{self, Probe};
 use trinic_host::{NetNs, ProcessId, userns};
 
-use crate::protocol::{self, InstanceSpec, InterfaceSpec};
+use crate::protocol::{self, InstanceKind, InstanceSpec, InterfaceSpec};
 use crate::state::StateDir;
 
+use super::device_instance::DeviceInstance;
+use super::ena::{EnaPort, Functions};
 use super::namespace::{self, Carrier, NamespaceBackend};
 use super::record::Records;
 use super::userspace::UserSpaceBackend;
+use super::vm::{self, VmInstance};
 
 /// Set to `user-space`, it keeps the card from using what the host allows.
 pub const BACKEND_VARIABLE: &str = "TRINIC_BACKEND";
@@ -28,15 +32,19 @@ pub const BACKEND_VARIABLE: &str = "TRINIC_BACKEND";
 /// # Errors
 ///
 /// When the host cannot even be probed.
-pub fn choose(state: &StateDir, records: &Records) -> anyhow::Result<(Box<dyn Backend>, Option<String>)> {
+pub fn choose(
+    state: &StateDir,
+    records: &Records,
+    functions: &Functions,
+) -> anyhow::Result<(Box<dyn Backend>, Option<String>)> {
     if std::env::var_os(BACKEND_VARIABLE).is_some_and(|value| value == "user-space") {
-        return user_space(Some(format!("{BACKEND_VARIABLE} asks for it")));
+        return user_space(state, functions, Some(format!("{BACKEND_VARIABLE} asks for it")));
     }
     let probe = probe_host(records)?;
     let complaints = probe.complaints();
     let reason = (!complaints.is_empty()).then(|| complaints.join("\n"));
     let Some(carrier) = probe.carrier() else {
-        return user_space(reason);
+        return user_space(state, functions, reason);
     };
     if !probe.root {
         enter_user_namespace(records)?;
@@ -45,7 +53,7 @@ pub fn choose(state: &StateDir, records: &Records) -> anyhow::Result<(Box<dyn Ba
         probe::Carrier::Tap => Carrier::Tap,
         probe::Carrier::PacketSocket => Carrier::Cable(Arc::new(NetNs::create()?)),
     };
-    let backend = NamespaceBackend::new(&state.card_dir(), carrier, probe.root);
+    let backend = NamespaceBackend::new(&state.card_dir(), carrier, probe.root, functions.clone());
     Ok((Box::new(backend), reason))
 }
 
@@ -65,8 +73,13 @@ fn probe_host(records: &Records) -> anyhow::Result<Probe> {
     Ok(probe)
 }
 
-fn user_space(reason: Option<String>) -> anyhow::Result<(Box<dyn Backend>, Option<String>)> {
-    let backend = UserSpaceBackend::start().context("Cannot start the user-space instances")?;
+fn user_space(
+    state: &StateDir,
+    functions: &Functions,
+    reason: Option<String>,
+) -> anyhow::Result<(Box<dyn Backend>, Option<String>)> {
+    let backend = UserSpaceBackend::start(&state.card_dir(), functions.clone())
+        .context("Cannot start the user-space instances")?;
     Ok((Box::new(backend), reason))
 }
 
@@ -129,6 +142,46 @@ pub trait Backend: Send + Sync + Debug {
     fn console(&self, id: &str) -> anyhow::Result<Vec<u8>>;
 }
 
+/// The card's end of a function, for the worker.
+#[derive(Debug)]
+pub enum Plug {
+    /// A device of the kernel: a tap, a packet socket, a link inside the process.
+    Kernel(Box<dyn Port>),
+    /// The queues of an ENA function.
+    Ena(Box<EnaPort>),
+}
+
+/// Starts what every backend can: an instance whose interfaces are devices. `None` when it is another kind.
+pub(super) fn start_with_devices(
+    spec: &InstanceSpec,
+    directory: &Path,
+    functions: &Functions,
+) -> Option<anyhow::Result<Box<dyn Instance>>> {
+    if let Some(image) = &spec.vm {
+        let machine = VmInstance::start(spec, image, directory, functions.clone());
+        return Some(machine.map(|machine| Box::new(machine) as Box<dyn Instance>));
+    }
+    let InstanceKind::Device { socket } = &spec.kind else {
+        return None;
+    };
+    let device = DeviceInstance::check(spec).map(|()| DeviceInstance::new(socket, functions.clone()));
+    Some(device.map(|device| Box::new(device) as Box<dyn Instance>))
+}
+
+/// Takes over what [`start_with_devices`] of an earlier card made. `None` when the record is of another kind.
+pub(super) fn adopt_with_devices(
+    record: &serde_json::Value,
+    functions: &Functions,
+) -> Option<anyhow::Result<Box<dyn Instance>>> {
+    if vm::machine_of(record).is_some() {
+        return Some(Err(anyhow::anyhow!(
+            "The devices of a virtual machine ended with their card; it boots again"
+        )));
+    }
+    let device = DeviceInstance::adopt(record, functions)?;
+    Some(Ok(Box::new(device)))
+}
+
 /// An instance that is there.
 pub trait Instance: Send + Debug {
     /// Process id of its init in the card's pid namespace; 0 when it has none.
@@ -140,7 +193,18 @@ pub trait Instance: Send + Debug {
     /// # Errors
     ///
     /// When the host refuses; nothing is left then.
-    fn attach(&mut self, interface: &InterfaceSpec) -> anyhow::Result<Box<dyn Port>>;
+    fn attach(&mut self, interface: &InterfaceSpec) -> anyhow::Result<Plug>;
+
+    /// The function is plugged in at the worker: from now on the instance may use it. Only functions that are
+    /// devices have something left to do here.
+    ///
+    /// # Errors
+    ///
+    /// When the instance does not take it; it is detached then.
+    fn activate(&mut self, interface: &InterfaceSpec) -> anyhow::Result<()> {
+        let _ = interface;
+        Ok(())
+    }
 
     /// Changes addresses, MTU and routes of a function from `old` to `new`.
     ///

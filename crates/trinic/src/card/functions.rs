@@ -206,6 +206,7 @@ mod tests {
             network_card_index: 0,
             ena: false,
             ena_queue_pairs: 0,
+            function: crate::protocol::FunctionKind::Tap,
             allowances: None,
         }
     }

@@ -40,6 +40,7 @@ pub fn spec() -> InstanceSpec {
         network_card_index: 0,
         ena: false,
         ena_queue_pairs: 0,
+        function: crate::protocol::FunctionKind::Tap,
         allowances: None,
     };
     InstanceSpec {

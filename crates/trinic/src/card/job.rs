@@ -14,6 +14,7 @@ use crate::protocol::{FromCard, InstanceKind, InstanceReport, InstanceSpec, Inte
 
 use super::INTERNET;
 use super::backend::{Backend, Instance};
+use super::ena::Functions;
 use super::record::{Record, Records};
 use super::services::Published;
 use super::session::Outbox;
@@ -25,6 +26,8 @@ use super::worker::Handle;
 pub struct Tools {
     /// Makes instances.
     pub backend: Box<dyn Backend>,
+    /// Their ENA functions.
+    pub functions: Functions,
     /// The datapath.
     pub worker: Handle,
     /// Where reports go.
@@ -155,11 +158,6 @@ impl Job {
         if is_reboot {
             spec.user_data = None;
         }
-        if spec.vm.is_some() {
-            let reason = "This card runs namespaces only, and the image is a virtual machine's".into();
-            self.report(InstanceReport::Failed { reason });
-            return false;
-        }
         match self.tools.backend.start(&spec) {
             Ok(instance) => {
                 self.took_hold(instance);
@@ -223,7 +221,11 @@ impl Job {
                     port: Some(port),
                 };
                 self.actual.interfaces.insert(interface.id.clone(), attached);
-                Ok(())
+                let activated = instance.activate(interface);
+                if activated.is_err() {
+                    self.detach(&interface.id);
+                }
+                activated
             }
             Err(error) => {
                 instance.detach(interface)?;

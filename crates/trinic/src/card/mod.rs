@@ -20,6 +20,8 @@
 
 pub mod backend;
 pub mod clock;
+pub mod device_instance;
+pub mod ena;
 pub mod functions;
 pub mod internet;
 pub mod job;
@@ -32,6 +34,7 @@ pub mod record;
 pub mod services;
 pub mod session;
 pub mod userspace;
+pub mod vm;
 pub mod watch;
 pub mod worker;
 pub mod zones;
@@ -49,6 +52,7 @@ use trinic_wire::time::Instant;
 use crate::protocol::{FromCard, ToCard};
 use crate::state::StateDir;
 
+use ena::Functions;
 use job::Tools;
 use reconciler::{Event, Reconciler};
 use record::Records;
@@ -67,6 +71,8 @@ pub struct Options {
     pub state: StateDir,
     /// Whether the resolver forwards what it does not know to the host's resolver.
     pub uplink: bool,
+    /// Whether devices refuse what real ones refuse, beyond what stock drivers need.
+    pub strict: bool,
 }
 
 /// Runs the card until control tells it to end. Called in a process of its own, before any thread of it is
@@ -83,17 +89,20 @@ pub fn main(options: Options) -> anyhow::Result<()> {
     // Held until the process ends, however it ends.
     let _lock = lock(state)?;
     let records = Records::open(&state.card_dir()).context("Cannot open the card's directory")?;
-    let (backend, backend_reason) = backend::choose(state, &records)?;
+    let functions = Functions::new(options.strict);
+    let (backend, backend_reason) = backend::choose(state, &records, &functions)?;
     let (sender, events) = mpsc::channel();
     let is_successor = !records.instances().is_empty();
     let config = switch_config(records.secret()?, is_successor);
     let handle = start_worker(&options, records.secret()?, config, sender.clone())?;
+    functions.set_worker(handle.clone());
     let ends = sender.clone();
     let watch = Watch::start(move |id, incarnation| {
         let _ = ends.send(Event::Ended(id, incarnation));
     })?;
     let tools = Arc::new(Tools {
         backend,
+        functions,
         worker: handle.clone(),
         outbox: Outbox::default(),
         records,

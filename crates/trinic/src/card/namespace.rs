@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +19,12 @@ use trinic_host::port::Port;
 use trinic_host::process::{Process, ProcessId};
 use trinic_host::tap::{Tap, TapOptions};
 
-use crate::protocol::{self, InstanceKind, InstanceSpec, InterfaceSpec};
+use crate::protocol::{self, FunctionKind, InstanceKind, InstanceSpec, InterfaceSpec};
 
 use super::INTERNET;
-use super::backend::{Backend, Instance};
-use super::functions;
+use super::backend::{Backend, Instance, Plug, adopt_with_devices, start_with_devices};
+use super::ena::Functions;
+use super::{functions, vm};
 
 /// How long an init may take to arrange its namespaces.
 const READY_LIMIT: Duration = Duration::from_secs(10);
@@ -36,6 +38,8 @@ pub struct NamespaceBackend {
     carrier: Carrier,
     /// Whether namespaces get their names under /run/netns, which takes root.
     gives_names: bool,
+    /// ENA functions, of whatever kind of instance.
+    functions: Functions,
 }
 
 /// What functions are made of.
@@ -73,15 +77,17 @@ struct NamespaceInstance {
     handle: Handle,
     carrier: Carrier,
     directory: PathBuf,
+    card_functions: Functions,
 }
 
 impl NamespaceBackend {
     /// A backend that keeps consoles and run directories below `directory`.
-    pub fn new(directory: &Path, carrier: Carrier, gives_names: bool) -> Self {
+    pub fn new(directory: &Path, carrier: Carrier, gives_names: bool, functions: Functions) -> Self {
         Self {
             directory: directory.join("instances"),
             carrier,
             gives_names,
+            functions,
         }
     }
 
@@ -119,6 +125,7 @@ impl NamespaceBackend {
             netns,
             carrier: self.carrier.clone(),
             directory,
+            card_functions: self.functions.clone(),
         })
     }
 
@@ -139,6 +146,7 @@ impl NamespaceBackend {
             owner,
             carrier: self.carrier.clone(),
             directory: self.instance_directory(&spec.id),
+            card_functions: self.functions.clone(),
         })
     }
 
@@ -163,14 +171,21 @@ impl Backend for NamespaceBackend {
     }
 
     fn start(&self, spec: &InstanceSpec) -> anyhow::Result<Box<dyn Instance>> {
+        let directory = self.instance_directory(&spec.id);
+        if let Some(started) = start_with_devices(spec, &directory, &self.functions) {
+            return started;
+        }
         let instance = match &spec.kind {
-            InstanceKind::Managed => self.start_managed(spec)?,
             InstanceKind::External { netns: path } => self.enter_external(spec, path)?,
+            _ => self.start_managed(spec)?,
         };
         Ok(Box::new(instance))
     }
 
     fn adopt(&self, spec: &InstanceSpec, record: &serde_json::Value) -> anyhow::Result<Box<dyn Instance>> {
+        if let Some(adopted) = adopt_with_devices(record, &self.functions) {
+            return adopted;
+        }
         let handle = Handle::deserialize(record)?;
         let (host, netns) = match (&handle.process, &handle.netns) {
             (Some(process), _) => {
@@ -189,10 +204,12 @@ impl Backend for NamespaceBackend {
             handle,
             carrier: self.carrier.clone(),
             directory: self.instance_directory(&spec.id),
+            card_functions: self.functions.clone(),
         }))
     }
 
     fn sweep(&self, record: &serde_json::Value) {
+        vm::sweep(record);
         let Ok(handle) = Handle::deserialize(record) else {
             return;
         };
@@ -237,7 +254,15 @@ impl Instance for NamespaceInstance {
         self.host.as_ref().map_or(0, HostInstance::pid)
     }
 
-    fn attach(&mut self, interface: &InterfaceSpec) -> anyhow::Result<Box<dyn Port>> {
+    fn attach(&mut self, interface: &InterfaceSpec) -> anyhow::Result<Plug> {
+        if is_ena(interface)? {
+            anyhow::ensure!(
+                interface.device_index > 0 && self.host.is_some(),
+                "The first interface of a namespace stays a network device, through which it is configured; \
+                 trinic:function=ena is for further ones of an instance"
+            );
+            return self.card_functions.make(interface);
+        }
         let name = function_name(interface);
         let is_new = !self.handle.functions.contains(&name);
         let port = match &self.carrier {
@@ -247,10 +272,25 @@ impl Instance for NamespaceInstance {
         if is_new {
             self.handle.functions.push(name);
         }
-        Ok(port)
+        Ok(Plug::Kernel(port))
+    }
+
+    fn activate(&mut self, interface: &InterfaceSpec) -> anyhow::Result<()> {
+        if !is_ena(interface)? {
+            return Ok(());
+        }
+        // /run/trinic/eni-….sock inside.
+        let socket = self.directory.join("run").join(format!("{}.sock", interface.id));
+        self.card_functions.serve(&interface.id, &socket)?;
+        // Its processes are nobody to the card's own user; nobody else can enter the directory.
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o666))
+            .with_context(|| format!("Cannot open {} to the instance", socket.display()))
     }
 
     fn configure(&mut self, old: &InterfaceSpec, new: &InterfaceSpec) -> anyhow::Result<()> {
+        if is_ena(new)? {
+            return Ok(());
+        }
         let name = function_name(new);
         let (old, new) = (old.clone(), new.clone());
         self.netns
@@ -259,6 +299,10 @@ impl Instance for NamespaceInstance {
     }
 
     fn detach(&mut self, interface: &InterfaceSpec) -> anyhow::Result<()> {
+        if interface.function != FunctionKind::Tap {
+            self.card_functions.close(&interface.id);
+            return Ok(());
+        }
         let name = function_name(interface);
         let interface = interface.clone();
         let removed = name.clone();
@@ -375,6 +419,20 @@ pub fn process_of(record: &serde_json::Value) -> Option<ProcessId> {
 fn process_in(path: &str) -> Option<ProcessId> {
     let pid = path.strip_prefix("/proc/")?.split('/').next()?;
     ProcessId::of(pid.parse().ok()?).ok()
+}
+
+/// Whether the interface is a device here, and not a tap.
+fn is_ena(interface: &InterfaceSpec) -> anyhow::Result<bool> {
+    match &interface.function {
+        FunctionKind::Tap => Ok(false),
+        FunctionKind::Ena => Ok(true),
+        FunctionKind::Unknown(text) => {
+            anyhow::bail!(
+                "The tag trinic:function of {} is {text:?}; it can be tap or ena",
+                interface.id
+            )
+        }
+    }
 }
 
 /// The function's name inside: `eth` and the device index, as a cloud image names it.

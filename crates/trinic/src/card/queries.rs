@@ -9,10 +9,11 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::{Value, json};
 use trinic_switch::Offload;
-use trinic_switch::tables::{Id, Interface};
+use trinic_switch::tables::{Entry, Id, Interface};
 
 use crate::protocol::{FromCard, Query, TraceRequest};
 
+use super::ena;
 use super::job::Tools;
 use super::probe_frame;
 use super::reconciler::Event;
@@ -53,8 +54,54 @@ fn answer(tools: &Tools, events: &Sender<Event>, query: Query) -> anyhow::Result
             let output = tools.backend.console(&instance)?;
             Ok(json!({ "output": String::from_utf8_lossy(&output) }))
         }
+        Query::Functions => functions(tools),
+        Query::DeviceTrace { interface } => Ok(json!(tools.functions.drain_trace(&interface)?)),
+        Query::Inject { interface, fault } => {
+            tools.functions.inject(&interface, ena::fault_named(&fault)?)?;
+            Ok(Value::Null)
+        }
         Query::Program { instance, arguments } => tools.backend.program(&instance, &arguments),
     }
+}
+
+/// Every interface that is plugged in, with its device where it is one.
+fn functions(tools: &Tools) -> anyhow::Result<Value> {
+    let plugged: Vec<(Id, bool)> = tools.worker.visit(|visit| {
+        let slots = visit.ports.iter().flatten();
+        slots
+            .filter_map(|slot| Some((slot.interface.clone()?, slot.device().is_some())))
+            .collect()
+    })?;
+    let mut devices = tools.functions.describe();
+    let mut list: Vec<Value> = Vec::new();
+    for (interface, is_device) in plugged {
+        let mac = tools.worker.visit({
+            let interface = interface.clone();
+            move |visit| mac_of(visit, &interface)
+        })?;
+        let mut entry = json!({ "interface": interface, "kind": if is_device { "ena" } else { "tap" } });
+        if let Some(mac) = mac {
+            entry["mac"] = mac.into();
+        }
+        if let Some(device) = devices.remove(&interface) {
+            let described = serde_json::to_value(device)?;
+            if let (Some(entry), Value::Object(fields)) = (entry.as_object_mut(), described) {
+                entry.extend(fields);
+            }
+        }
+        list.push(entry);
+    }
+    list.sort_by_key(|entry| entry["interface"].as_str().map(str::to_owned));
+    Ok(Value::Array(list))
+}
+
+fn mac_of(visit: &Visit<'_>, interface: &Id) -> Option<String> {
+    let mac = match visit.switch.tables().entries.get(interface)? {
+        Entry::Interface(interface) => interface.mac,
+        _ => return None,
+    };
+    let digits: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(digits.join(":"))
 }
 
 fn all_stats(visit: &mut Visit<'_>) -> Value {

@@ -10,6 +10,7 @@ mod programs;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
@@ -22,11 +23,12 @@ use trinic_host::port::{Port, SLOT_BYTES};
 use trinic_host::vnet::{VNET_HEADER_BYTES, VnetHeader};
 use trinic_wire::time::Instant;
 
-use crate::protocol::{self, InstanceKind, InstanceSpec, InterfaceSpec};
+use crate::protocol::{self, FunctionKind, InstanceKind, InstanceSpec, InterfaceSpec};
 
-use super::backend::{Backend, Instance};
+use super::backend::{Backend, Instance, Plug, adopt_with_devices, start_with_devices};
+use super::ena::Functions;
 use super::memory_port::MemoryPort;
-use super::{INTERNET, clock};
+use super::{INTERNET, clock, vm};
 
 /// Frames that wait between the worker and a guest, each way.
 const RING_FRAMES: usize = 512;
@@ -41,6 +43,8 @@ const TOKEN_DOORBELL: u64 = 0;
 #[derive(Debug)]
 pub struct UserSpaceBackend {
     guests: Handle,
+    directory: PathBuf,
+    functions: Functions,
 }
 
 /// Sends commands to the guests' thread.
@@ -87,7 +91,7 @@ impl UserSpaceBackend {
     /// # Errors
     ///
     /// When the kernel gives no descriptor or thread.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(directory: &Path, functions: Functions) -> io::Result<Self> {
         let doorbell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (sender, commands) = mpsc::channel();
         let guests = Guests {
@@ -111,6 +115,8 @@ impl UserSpaceBackend {
                 commands: sender,
                 doorbell,
             },
+            directory: directory.join("instances"),
+            functions,
         })
     }
 }
@@ -157,6 +163,9 @@ impl Backend for UserSpaceBackend {
     }
 
     fn start(&self, spec: &InstanceSpec) -> anyhow::Result<Box<dyn Instance>> {
+        if let Some(started) = start_with_devices(spec, &self.directory.join(&*spec.id), &self.functions) {
+            return started;
+        }
         if let InstanceKind::External { netns } = &spec.kind {
             anyhow::bail!("Nothing can be attached to {netns}: this card's instances are user-space stacks");
         }
@@ -181,13 +190,21 @@ impl Backend for UserSpaceBackend {
         }))
     }
 
-    fn adopt(&self, _: &InstanceSpec, _: &serde_json::Value) -> anyhow::Result<Box<dyn Instance>> {
+    fn adopt(&self, _: &InstanceSpec, record: &serde_json::Value) -> anyhow::Result<Box<dyn Instance>> {
+        if let Some(adopted) = adopt_with_devices(record, &self.functions) {
+            return adopted;
+        }
         anyhow::bail!("A user-space instance ends with its card")
     }
 
-    fn sweep(&self, _: &serde_json::Value) {}
+    fn sweep(&self, record: &serde_json::Value) {
+        vm::sweep(record);
+    }
 
     fn console(&self, id: &str) -> anyhow::Result<Vec<u8>> {
+        if let Ok(output) = std::fs::read(self.directory.join(id).join(vm::CONSOLE)) {
+            return Ok(output);
+        }
         self.guests.visit_guest(id, |_| ())?;
         Ok(b"trinic: a user-space stack; it has no console and runs no user data\n".to_vec())
     }
@@ -219,12 +236,16 @@ impl Instance for UserSpaceInstance {
         0
     }
 
-    fn attach(&mut self, interface: &InterfaceSpec) -> anyhow::Result<Box<dyn Port>> {
+    fn attach(&mut self, interface: &InterfaceSpec) -> anyhow::Result<Plug> {
+        anyhow::ensure!(
+            interface.function == FunctionKind::Tap,
+            "A user-space instance runs no process that could map the queues of an ENA"
+        );
         let (near, far) = MemoryPort::pair(RING_FRAMES)?;
         let (id, index, config) = (self.id.clone(), interface.device_index, config_of(interface));
         self.guests
             .visit(move |guests| guests.attach(&id, index, config, far))??;
-        Ok(Box::new(near))
+        Ok(Plug::Kernel(Box::new(near)))
     }
 
     fn configure(&mut self, _: &InterfaceSpec, new: &InterfaceSpec) -> anyhow::Result<()> {

@@ -19,15 +19,21 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
-use trinic_host::port::{self, BATCH_LIMIT, Batch, Port, Writer, Written};
+use trinic_host::port::{self, BATCH_LIMIT, Batch, Writer, Written};
 use trinic_host::vnet::{VNET_HEADER_BYTES, VnetHeader};
 use trinic_switch::tables::{Delta, DeltaMismatch, Id, Revision, Tables};
 use trinic_switch::{Offload, Output, Packet, PortId, Switch, Verdict};
 use trinic_wire::time::Instant;
 use trinic_wire::{ethernet, ipv4, ipv6, tcp, udp};
 
+use super::backend::Plug;
 use super::clock;
+use super::ena::EnaPort;
 use super::services::Services;
+
+use devices::Devices;
+
+mod devices;
 
 /// Packets taken from one port before the next one has its turn.
 const BATCH_PACKETS: usize = BATCH_LIMIT;
@@ -52,10 +58,10 @@ pub enum Message {
     /// Apply a change of the tables.
     Apply(Delta, Sender<Result<Revision, DeltaMismatch>>),
     /// Plug in a port: of an interface, or of the internet (`None`).
-    Connect(Option<Id>, Box<dyn Port>, Sender<io::Result<PortId>>),
+    Connect(Option<Id>, Plug, Sender<io::Result<PortId>>),
     /// Unplug a port and give it back. The kernel takes its time to close a device (it waits until no
     /// processor looks at it any more), and packets must not wait with it.
-    Disconnect(PortId, Sender<Option<Box<dyn Port>>>),
+    Disconnect(PortId, Sender<Option<Plug>>),
     /// Anything else that wants the switch or the services, for a short time.
     Visit(Box<dyn FnOnce(&mut Visit<'_>) + Send>),
     /// End the thread.
@@ -85,7 +91,7 @@ pub struct Visit<'a> {
     /// The worker's own counters.
     pub counters: &'a Counters,
     /// What is plugged in.
-    pub ports: &'a [Option<Slot>],
+    pub ports: &'a mut [Option<Slot>],
     /// The time.
     pub now: Instant,
 }
@@ -122,7 +128,7 @@ pub struct Slot {
     pub refused: u64,
     /// Packets that came with a virtio-net header that makes no sense.
     pub bad_headers: u64,
-    port: Box<dyn Port>,
+    port: Plug,
     read_failures: u32,
 }
 
@@ -179,6 +185,7 @@ pub struct Worker {
     out: Output,
     counters: Counters,
     housekeeping_at: Instant,
+    devices: Devices,
 }
 
 impl Handle {
@@ -216,7 +223,7 @@ impl Handle {
     /// # Errors
     ///
     /// When the port cannot be watched or the worker has ended.
-    pub fn connect(&self, interface: Option<Id>, port: Box<dyn Port>) -> anyhow::Result<PortId> {
+    pub fn connect(&self, interface: Option<Id>, port: Plug) -> anyhow::Result<PortId> {
         Ok(self.ask(|reply| Message::Connect(interface, port, reply))??)
     }
 
@@ -307,6 +314,7 @@ impl Worker {
             out: Output::new(),
             counters: Counters::default(),
             housekeeping_at: clock::now(),
+            devices: Devices::default(),
         };
         let handle = Handle {
             messages: sender,
@@ -323,18 +331,23 @@ impl Worker {
     pub fn run(mut self) -> io::Result<()> {
         let mut spin_until = Instant::ZERO;
         while self.handle_messages() {
-            let now = clock::now();
-            let timeout = if now < spin_until {
-                Duration::ZERO
-            } else {
-                self.counters.sleeps += 1;
-                self.sleep_limit(now)
-            };
-            let moved = self.round(timeout)?;
-            if moved > 0 {
-                spin_until = clock::now() + SPIN;
+            let mut now = clock::now();
+            let mut moved = self.device_round(now);
+            if moved == 0 || self.devices.owes_a_look(now) {
+                let timeout = if moved > 0 || now < spin_until {
+                    Duration::ZERO
+                } else {
+                    self.counters.sleeps += 1;
+                    self.devices.limit_sleep(self.sleep_limit(now))
+                };
+                moved += self.round(timeout)?;
+                now = clock::now();
+                self.timers(now);
             }
-            self.timers();
+            if moved > 0 {
+                spin_until = now + SPIN;
+                self.devices.woke();
+            }
         }
         Ok(())
     }
@@ -386,7 +399,10 @@ impl Worker {
         let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else {
             return Ok((0, None));
         };
-        let packets = slot.port.read_batch(&mut self.inbox)?;
+        let Plug::Kernel(port) = &slot.port else {
+            return Ok((0, None));
+        };
+        let packets = port.read_batch(&mut self.inbox)?;
         slot.read_failures = 0;
         for frame in 0..packets {
             self.packet(now, index, frame);
@@ -434,16 +450,21 @@ impl Worker {
 
     /// Writes what the batch holds for ports. A single packet goes the short way.
     fn flush(&mut self) {
+        self.flush_to_devices();
         if let [one] = *self.outbox {
-            if let Some(slot) = slot_mut(&mut self.slots, one.to) {
-                let written = slot.port.write(self.inbox.frame(one.frame));
+            if let Some(slot) = slot_mut(&mut self.slots, one.to)
+                && let Plug::Kernel(port) = &slot.port
+            {
+                let written = port.write(self.inbox.frame(one.frame));
                 slot.count(&mut self.counters, written);
             }
-        } else {
+        } else if !self.outbox.is_empty() {
             let (slots, inbox) = (&self.slots, &self.inbox);
             let frames = self.outbox.iter().filter_map(|outgoing| {
-                let slot = slot_ref(slots, outgoing.to)?;
-                Some((&*slot.port, inbox.frame(outgoing.frame)))
+                let Plug::Kernel(port) = &slot_ref(slots, outgoing.to)?.port else {
+                    return None;
+                };
+                Some((&**port, inbox.frame(outgoing.frame)))
             });
             let mut results = [Written::Sent; BATCH_PACKETS];
             let done = self.writer.write_all(frames, &mut results);
@@ -477,8 +498,7 @@ impl Worker {
     fn reply(&mut self, port: PortId) {
         let Some(frame) = self.out.frame() else { return };
         if let Some(slot) = slot_mut(&mut self.slots, port) {
-            let written = slot.port.write_parts(&VnetHeader::NONE, frame);
-            slot.count(&mut self.counters, written);
+            slot.deliver(&mut self.counters, frame);
         }
     }
 
@@ -500,8 +520,7 @@ impl Worker {
     }
 
     /// What is due by time: retransmissions of the services, idle connections of the switch.
-    fn timers(&mut self) {
-        let now = clock::now();
+    fn timers(&mut self, now: Instant) {
         if self.services.poll_timeout().is_some_and(|at| at <= now) {
             let (services, mut postman) = self.services();
             services.poll(now, &mut |port, frame| postman.deliver(port, frame));
@@ -556,22 +575,17 @@ impl Worker {
                 switch: &mut self.switch,
                 services: &mut self.services,
                 counters: &self.counters,
-                ports: &self.slots,
+                ports: &mut self.slots,
                 now: clock::now(),
             }),
             Message::Stop => {}
         }
     }
 
-    fn plug(&mut self, interface: Option<Id>, port: Box<dyn Port>) -> io::Result<PortId> {
+    fn plug(&mut self, interface: Option<Id>, port: Plug) -> io::Result<PortId> {
         let free = self.slots.iter().position(Option::is_none);
         let index = free.unwrap_or(self.slots.len());
-        if port.vnet_header_bytes() != VNET_HEADER_BYTES {
-            // Packets pass from port to port as they are, so all ports have one form.
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let token = u64::try_from(index).map_err(io::Error::other)?;
-        watch(&self.epoll, &port, token)?;
+        self.watch_port(&port, index)?;
         let id = port_id(index);
         let connected = match &interface {
             Some(interface) => {
@@ -581,7 +595,7 @@ impl Worker {
             None => self.switch.connect_internet(id),
         };
         if let Err(error) = connected {
-            epoll::delete(&self.epoll, &port)?;
+            self.unwatch_port(&port, index)?;
             return Err(io::Error::other(error));
         }
         let slot = Slot {
@@ -600,14 +614,40 @@ impl Worker {
         Ok(id)
     }
 
-    fn unplug(&mut self, port: PortId) -> Option<Box<dyn Port>> {
+    /// A kernel port wakes the worker by its descriptor; a device is looked at in every round.
+    fn watch_port(&mut self, port: &Plug, index: usize) -> io::Result<()> {
+        match port {
+            Plug::Kernel(port) if port.vnet_header_bytes() == VNET_HEADER_BYTES => {
+                let token = u64::try_from(index).map_err(io::Error::other)?;
+                watch(&self.epoll, port, token)
+            }
+            // Packets pass from port to port as they are, so all ports have one form.
+            Plug::Kernel(_) => Err(io::ErrorKind::InvalidInput.into()),
+            Plug::Ena(_) => {
+                self.devices.add(index);
+                Ok(())
+            }
+        }
+    }
+
+    fn unwatch_port(&mut self, port: &Plug, index: usize) -> io::Result<()> {
+        match port {
+            Plug::Kernel(port) => Ok(epoll::delete(&self.epoll, port)?),
+            Plug::Ena(_) => {
+                self.devices.remove(index);
+                Ok(())
+            }
+        }
+    }
+
+    fn unplug(&mut self, port: PortId) -> Option<Plug> {
         let index = usize::try_from(port.0).ok()?;
         let slot = self.slots.get_mut(index)?.take()?;
         self.switch.disconnect(port);
         if let Some(interface) = &slot.interface {
             self.services.disconnect(interface, port);
         }
-        if let Err(error) = epoll::delete(&self.epoll, &slot.port) {
+        if let Err(error) = self.unwatch_port(&slot.port, index) {
             tracing::warn!(%error, "A port could not be taken out of epoll");
         }
         Some(slot.port)
@@ -637,12 +677,43 @@ impl Postman<'_> {
             return;
         };
         self.switch.service_reply(port, frame.len());
-        let written = slot.port.write_parts(&VnetHeader::NONE, frame);
-        slot.count(self.counters, written);
+        slot.deliver(self.counters, frame);
+    }
+}
+
+impl Visit<'_> {
+    /// The queues of an ENA function, by its key.
+    pub fn device(&mut self, key: u64) -> Option<&mut EnaPort> {
+        let mut ports = self.ports.iter_mut().flatten().filter_map(Slot::device_mut);
+        ports.find(|port| port.key() == key)
     }
 }
 
 impl Slot {
+    /// The queues of an ENA function, if that is what is plugged in.
+    pub fn device(&self) -> Option<&EnaPort> {
+        match &self.port {
+            Plug::Ena(port) => Some(port),
+            Plug::Kernel(_) => None,
+        }
+    }
+
+    fn device_mut(&mut self) -> Option<&mut EnaPort> {
+        match &mut self.port {
+            Plug::Ena(port) => Some(port),
+            Plug::Kernel(_) => None,
+        }
+    }
+
+    /// A finished frame of the card's own.
+    fn deliver(&mut self, counters: &mut Counters, frame: &[u8]) {
+        let written = match &mut self.port {
+            Plug::Kernel(port) => port.write_parts(&VnetHeader::NONE, frame),
+            Plug::Ena(port) => Ok(port.receive_finished(frame).into()),
+        };
+        self.count(counters, written);
+    }
+
     fn count(&mut self, counters: &mut Counters, written: io::Result<Written>) {
         match written {
             Ok(Written::Sent) => {}

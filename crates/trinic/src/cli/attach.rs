@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::{Failure, Output, client, print};
 use crate::control::admin::Request;
+use crate::control::external::Place as Destination;
 use crate::control::list::Listing;
 use crate::state::StateDir;
 
@@ -22,6 +23,9 @@ pub(super) struct Place {
     /// The namespace that this process is in
     #[arg(long)]
     pid: Option<u32>,
+    /// A vfio-user socket to be made here, for a virtual machine or a driver of your own
+    #[arg(long, value_name = "PATH")]
+    vfio_user: Option<PathBuf>,
 }
 
 /// Arguments of `trinic attach`.
@@ -32,6 +36,7 @@ configured with its addresses and routes. Terminating that instance takes the in
 
 Examples:
   ip netns add lab && trinic attach eni-0123456789abcdef0 --netns lab
+  trinic attach eni-0123456789abcdef0 --vfio-user /tmp/ena.sock      prints what QEMU needs
   trinic attach eni-0123456789abcdef0 --pid $(docker inspect -f '{{.State.Pid}}' web)
   aws ec2 terminate-instances --instance-ids i-...      takes it out again"
 )]
@@ -43,10 +48,10 @@ pub struct Arguments {
 }
 
 pub(super) fn run(state: &StateDir, output: Output, arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let netns = path(&arguments.place)?;
+    let place = destination(&arguments.place)?;
     let request = Request::Attach {
         interface: arguments.interface.clone(),
-        netns: netns.display().to_string(),
+        place: place.clone(),
     };
     let value = client::ask(state, &request)?;
     let instance = value
@@ -56,13 +61,32 @@ pub(super) fn run(state: &StateDir, output: Output, arguments: &Arguments) -> Re
     wait_attached(state, &arguments.interface, instance)?;
     match output {
         Output::Json => print::json(&value)?,
-        Output::Text => print::text(&format!(
-            "{} is eth0 of {} (instance {instance})\n",
-            arguments.interface,
-            netns.display()
-        ))?,
+        Output::Text => print::text(&said(&arguments.interface, instance, &place))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn destination(place: &Place) -> anyhow::Result<Destination> {
+    Ok(match &place.vfio_user {
+        Some(socket) => Destination::Device(std::path::absolute(socket)?.display().to_string()),
+        None => Destination::Netns(path(place)?.display().to_string()),
+    })
+}
+
+/// What to do with it now.
+fn said(interface: &str, instance: &str, place: &Destination) -> String {
+    match place {
+        Destination::Netns(path) => format!("{interface} is eth0 of {path} (instance {instance})\n"),
+        Destination::Device(socket) => format!(
+            "{interface} is an ENA function at {socket} (instance {instance})\n\
+             QEMU 10.1 or later takes it so; the memory must be shared, and its size that of -m:\n  \
+             -object memory-backend-memfd,id=ram,size=1G,share=on -m 1G -machine q35,memory-backend=ram \\\n  \
+             -device '{}'\n",
+            serde_json::json!({
+                "driver": "vfio-user-pci", "socket": { "type": "unix", "path": socket },
+            })
+        ),
+    }
 }
 
 /// The namespace's path, which must be there.

@@ -104,7 +104,7 @@ fn instance_row(instance: &ListedInstance) -> [String; 6] {
         instance.instance_type.clone(),
         instance.hostname.clone(),
         instance
-            .netns
+            .place
             .clone()
             .unwrap_or_else(|| format!("{}/{}", instance.account, instance.region)),
     ]

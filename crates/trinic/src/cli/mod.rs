@@ -1,6 +1,7 @@
 //! The command line: what each command is called, takes and prints.
 
 mod attach;
+mod card;
 mod client;
 mod completion;
 mod console;
@@ -23,7 +24,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::card;
 use crate::state::StateDir;
 
 macro_rules! exit_codes {
@@ -85,7 +85,9 @@ pub enum Command {
     Ls(ls::Arguments),
     /// Print counters of interfaces, with drops by reason
     Stats(stats::Arguments),
-    /// Say what would become of a packet, and which rule decides
+    /// List the card's functions: how interfaces are presented, with driver state, queues and resets
+    Card(card::Arguments),
+    /// Say what would become of a packet, and which rule decides; or what a driver did to its device
     Trace(trace::Arguments),
     /// Run a command inside an instance
     Exec(exec::Arguments),
@@ -109,10 +111,13 @@ pub enum Command {
     Program(program::Words),
     /// The card process; started by control
     #[command(hide = true)]
-    Card {
+    Datapath {
         /// Let names and packets out to the host's network
         #[arg(long)]
         uplink: bool,
+        /// Devices refuse what real ones refuse
+        #[arg(long)]
+        strict: bool,
     },
 }
 
@@ -165,13 +170,18 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Attach(arguments) => attach::run(&state, cli.output, &arguments),
         Command::Env(arguments) => env::run(&state, cli.output, &arguments),
         Command::Completion(arguments) => completion::run(&arguments),
-        Command::Card { uplink } => {
+        Command::Card(arguments) => card::run(&state, cli.output, &arguments),
+        Command::Datapath { uplink, strict } => {
             logging::start(logging::Default::Info);
             // A session of its own: the terminal's signals and hang-up are control's to handle. Fails only
             // for a process group leader, which a shell's job is: somebody runs the card by hand, then.
             let _ = rustix::process::setsid();
             name_process(c"trinic-card");
-            card::main(card::Options { state, uplink })?;
+            crate::card::main(crate::card::Options {
+                state,
+                uplink,
+                strict,
+            })?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -69,25 +69,8 @@ fn all(stats: &Value) -> String {
 /// Every counter, one a line; those inside others with both names.
 fn one(stats: &Value) -> String {
     let mut rows = Vec::new();
-    flatten("", stats, &mut rows);
+    table::flatten("", stats, &mut rows);
     table::format(["COUNTER", "VALUE"], &rows)
-}
-
-fn flatten(prefix: &str, value: &Value, rows: &mut Vec<[String; 2]>) {
-    match value {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                let name = if prefix.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{prefix}.{name}")
-                };
-                flatten(&name, value, rows);
-            }
-        }
-        Value::Null => {}
-        other => rows.push([prefix.to_owned(), other.to_string()]),
-    }
 }
 
 fn number(value: &Value, name: &str) -> String {

@@ -1,5 +1,7 @@
 //! Plain tables: columns as wide as their longest cell, two spaces apart, no lines, so that `awk` reads them.
 
+use serde_json::Value;
+
 /// Formats rows under a header. Every row has as many cells as the header.
 pub(super) fn format<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = header.map(str::len);
@@ -13,6 +15,24 @@ pub(super) fn format<const N: usize>(header: [&str; N], rows: &[[String; N]]) ->
         text.push_str(&line(row.each_ref().map(String::as_str), widths));
     }
     text
+}
+
+/// Every value inside, one a row; those inside others with all their names.
+pub(super) fn flatten(prefix: &str, value: &Value, rows: &mut Vec<[String; 2]>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let name = if prefix.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{prefix}.{name}")
+                };
+                flatten(&name, value, rows);
+            }
+        }
+        Value::Null => {}
+        other => rows.push([prefix.to_owned(), other.to_string()]),
+    }
 }
 
 fn line<const N: usize>(cells: [&str; N], widths: [usize; N]) -> String {

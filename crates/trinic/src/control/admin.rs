@@ -16,7 +16,7 @@ use trinic_switch::tables::Id;
 use trinic_vpc::ids::{NetworkInterfaceId, ResourceId};
 
 use super::engine::Engine;
-use super::external::Attach;
+use super::external::{Attach, Place};
 use super::link::{CardStatus, Link};
 use super::list;
 use crate::protocol::{Query, TraceRequest};
@@ -51,12 +51,26 @@ pub enum Request {
         /// Its name and arguments.
         arguments: Vec<String>,
     },
-    /// Puts an interface into a network namespace.
+    /// Puts an interface somewhere of the user's own.
     Attach {
         /// `eni-…`.
         interface: String,
-        /// Path of the namespace, in control's view.
-        netns: String,
+        /// Where; its path is in control's view.
+        place: Place,
+    },
+    /// The card's functions: how each interface is presented.
+    Functions,
+    /// What happened at an ENA function since this was last asked.
+    DeviceTrace {
+        /// `eni-…`.
+        interface: Id,
+    },
+    /// Makes an ENA function fail once, for a driver to survive.
+    Inject {
+        /// `eni-…`.
+        interface: Id,
+        /// How, in the words of `trinic card --help`.
+        fault: String,
     },
     /// Ends control, after the card if so wished.
     Down {
@@ -180,7 +194,10 @@ impl Admin {
             Request::Program { instance, arguments } => {
                 self.ask(Query::Program { instance, arguments }).await
             }
-            Request::Attach { interface, netns } => self.attach(&interface, netns).await,
+            Request::Attach { interface, place } => self.attach(&interface, place).await,
+            Request::Functions => self.ask(Query::Functions).await,
+            Request::DeviceTrace { interface } => self.ask(Query::DeviceTrace { interface }).await,
+            Request::Inject { interface, fault } => self.ask(Query::Inject { interface, fault }).await,
             Request::Down { keep_card } => self.down(keep_card).await,
         };
         match answer {
@@ -211,9 +228,9 @@ impl Admin {
         Ok(self.link.ask(query).await?)
     }
 
-    async fn attach(&self, interface: &str, netns: String) -> anyhow::Result<serde_json::Value> {
+    async fn attach(&self, interface: &str, place: Place) -> anyhow::Result<serde_json::Value> {
         let interface = NetworkInterfaceId::parse(interface)?;
-        let instance = self.engine.attach(Attach { interface, netns }).await??;
+        let instance = self.engine.attach(Attach { interface, place }).await??;
         Ok(serde_json::json!({ "instance": instance.to_string() }))
     }
 

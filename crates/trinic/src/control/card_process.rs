@@ -112,7 +112,7 @@ fn spawn(state: &StateDir, uplink: bool) -> io::Result<Child> {
     let log = StateDir::open_log(&state.card_log())?;
     // `/proc/self/exe` is this very program even when its file was replaced by an upgrade.
     let mut command = Command::new("/proc/self/exe");
-    command.arg("--state").arg(state.root()).arg("card");
+    command.arg("--state").arg(state.root()).arg("datapath");
     if uplink {
         command.arg("--uplink");
     }

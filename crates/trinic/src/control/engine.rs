@@ -347,8 +347,8 @@ impl Worker {
         let now = Timestamp::now();
         let decided = external::decide(&self.loaded.model, attach, now, &mut self.rng);
         let answer = decided.map(|(id, events)| {
-            self.loaded.externals.insert(id, attach.netns.clone());
-            storage::write_external(&mut batch.transaction, id, &attach.netns);
+            self.loaded.externals.insert(id, attach.place.clone());
+            storage::write_external(&mut batch.transaction, id, &attach.place);
             self.stage(events, batch);
             id
         });

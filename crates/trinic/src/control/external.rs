@@ -18,18 +18,18 @@ use trinic_vpc::{Ec2Error, ErrorCode, Model, Scope, zone};
 /// Namespaces of external instances.
 #[derive(Debug, Clone, Default)]
 pub struct Externals {
-    by_instance: BTreeMap<InstanceId, String>,
+    by_instance: BTreeMap<InstanceId, Place>,
 }
 
 impl Externals {
-    /// The namespace of an instance, if it is external.
-    pub fn netns(&self, id: InstanceId) -> Option<&str> {
-        self.by_instance.get(&id).map(String::as_str)
+    /// Where an instance is, if it is external.
+    pub fn place(&self, id: InstanceId) -> Option<&Place> {
+        self.by_instance.get(&id)
     }
 
     /// Notes an external instance.
-    pub fn insert(&mut self, id: InstanceId, netns: String) {
-        self.by_instance.insert(id, netns);
+    pub fn insert(&mut self, id: InstanceId, place: Place) {
+        self.by_instance.insert(id, place);
     }
 
     /// Forgets an instance that is gone; says whether it was external.
@@ -38,13 +38,43 @@ impl Externals {
     }
 }
 
-/// A wish to put an interface into a namespace of the user's own.
+/// Where an interface of an external instance goes.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// Into the network namespace with this path.
+    Netns(String),
+    /// To a virtual machine or driver of the user's own, which connects to the vfio-user socket with this path.
+    Device(String),
+}
+
+impl Place {
+    /// As it is kept: a namespace's path is absolute, so the prefix cannot be mistaken.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Netns(path) => path.clone(),
+            Self::Device(path) => format!("{DEVICE_PREFIX}{path}"),
+        }
+    }
+
+    /// Reads what [`Self::text`] wrote.
+    pub fn parse(text: &str) -> Self {
+        text.strip_prefix(DEVICE_PREFIX).map_or_else(
+            || Self::Netns(text.to_owned()),
+            |path| Self::Device(path.to_owned()),
+        )
+    }
+}
+
+const DEVICE_PREFIX: &str = "vfio-user:";
+
+/// A wish to put an interface somewhere of the user's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attach {
     /// The interface.
     pub interface: NetworkInterfaceId,
-    /// Path of the namespace.
-    pub netns: String,
+    /// Where it goes.
+    pub place: Place,
 }
 
 /// Decides what attaching changes: a new instance record of which the interface is the primary one.

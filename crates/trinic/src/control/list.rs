@@ -8,6 +8,7 @@ use trinic_switch::tables::Id;
 use trinic_vpc::Scope;
 use trinic_vpc::resource::{Instance, NetworkInterface};
 
+use super::external::Place;
 use super::link::CardStatus;
 use super::storage::Loaded;
 
@@ -42,7 +43,7 @@ pub struct ListedInstance {
     /// Private name.
     pub hostname: String,
     /// Path of the user's own namespace.
-    pub netns: Option<String>,
+    pub place: Option<String>,
 }
 
 /// An interface.
@@ -111,7 +112,7 @@ fn listed_instance(loaded: &Loaded, scope: &Scope, instance: &Instance) -> Liste
         state: instance.state.to_string(),
         instance_type: instance.instance_type.clone(),
         hostname: instance.private_dns_name.clone(),
-        netns: loaded.externals.netns(instance.id).map(str::to_owned),
+        place: loaded.externals.place(instance.id).map(Place::text),
     }
 }
 

@@ -9,8 +9,8 @@ use trinic_vpc::instance_type::{EnaSupport, InstanceType};
 use trinic_vpc::resource::{AttachmentStatus, Instance, NetworkInterface};
 use trinic_vpc::{Model, Scope, zone};
 
-use super::external::Externals;
-use crate::protocol::{Allowances, InstanceKind, InstanceSpec, InterfaceSpec};
+use super::external::{Externals, Place};
+use crate::protocol::{Allowances, FunctionKind, InstanceKind, InstanceSpec, InterfaceSpec};
 
 /// The spec of an instance that the card should have; `None` for one that it should not.
 pub fn instance(model: &Model, externals: &Externals, id: InstanceId) -> Option<InstanceSpec> {
@@ -29,7 +29,6 @@ pub fn instance(model: &Model, externals: &Externals, id: InstanceId) -> Option<
             )
         })
         .collect();
-    let netns = externals.netns(id);
     let kind = InstanceType::find(&instance.instance_type);
     Some(InstanceSpec {
         id: Id::from(id.to_string()),
@@ -44,9 +43,11 @@ pub fn instance(model: &Model, externals: &Externals, id: InstanceId) -> Option<
             .map(|interface| interface_spec(model, scope, instance, interface))
             .collect(),
         metadata: metadata(model, scope, instance, &interfaces),
-        kind: netns.map_or(InstanceKind::Managed, |netns| InstanceKind::External {
-            netns: netns.to_owned(),
-        }),
+        kind: match externals.place(id).cloned() {
+            None => InstanceKind::Managed,
+            Some(Place::Netns(netns)) => InstanceKind::External { netns },
+            Some(Place::Device(socket)) => InstanceKind::Device { socket },
+        },
     })
 }
 
@@ -80,11 +81,21 @@ fn interface_spec(
         } else {
             0
         },
+        function: function(interface),
         allowances: kind.map(InstanceType::allowances).map(|allowed| Allowances {
             bandwidth_bps: allowed.bandwidth_bps,
             packets_per_second: allowed.packets_per_second,
             tracked_connections: allowed.tracked_connections,
         }),
+    }
+}
+
+/// EC2 has no word for it, so a tag of the interface says how a namespace instance gets it.
+fn function(interface: &NetworkInterface) -> FunctionKind {
+    match interface.tags.get(FUNCTION_TAG).map(String::as_str) {
+        None | Some("tap") => FunctionKind::Tap,
+        Some("ena") => FunctionKind::Ena,
+        Some(other) => FunctionKind::Unknown(other.to_owned()),
     }
 }
 
@@ -201,6 +212,8 @@ fn interface_metadata(model: &Model, scope: &Scope, interface: &NetworkInterface
 fn host_part(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
 }
+
+const FUNCTION_TAG: &str = "trinic:function";
 
 /// MTU inside a VPC. Source: [AWS doc AWSEC2/latest/UserGuide/network_mtu.html, 2026-11-23].
 const MTU_BYTES: u32 = 9001;

@@ -8,7 +8,7 @@ use trinic_vpc::Model;
 use trinic_vpc::ids::{InstanceId, ResourceId};
 use trinic_vpc::resource::Event;
 
-use super::external::Externals;
+use super::external::{Externals, Place};
 
 /// What control keeps in memory, as of the last commit.
 #[derive(Debug, Default)]
@@ -36,8 +36,8 @@ pub fn write(transaction: &mut Transaction, event: &Event) -> anyhow::Result<()>
 }
 
 /// Adds the namespace of an external instance to a transaction.
-pub fn write_external(transaction: &mut Transaction, id: InstanceId, netns: &str) {
-    transaction.put(EXTERNALS, id.to_string(), netns.as_bytes());
+pub fn write_external(transaction: &mut Transaction, id: InstanceId, place: &Place) {
+    transaction.put(EXTERNALS, id.to_string(), place.text().as_bytes());
 }
 
 /// Adds the end of an external instance to a transaction.
@@ -77,8 +77,8 @@ pub fn load(store: &dyn Store) -> anyhow::Result<Loaded> {
         EXTERNALS,
         "",
         &mut |key, value| match (InstanceId::parse(key), std::str::from_utf8(value)) {
-            (Ok(id), Ok(netns)) => {
-                loaded.externals.insert(id, netns.to_owned());
+            (Ok(id), Ok(place)) => {
+                loaded.externals.insert(id, Place::parse(place));
                 ControlFlow::Continue(())
             }
             _ => {

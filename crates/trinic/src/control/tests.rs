@@ -17,7 +17,7 @@ use trinic_vpc::reply::Reply;
 use trinic_vpc::{CardReport, Ec2Error, ErrorCode, Scope};
 
 use super::engine::{Engine, Rules};
-use super::external::Attach;
+use super::external::{Attach, Place};
 use super::storage;
 use crate::protocol::{InstanceKind, InstanceSpec, ToCard};
 
@@ -398,7 +398,7 @@ async fn an_interface_goes_into_a_namespace_of_the_users_own_and_out_again() {
         .unwrap();
     let attach = Attach {
         interface,
-        netns: "/run/netns/lab".into(),
+        place: Place::Netns("/run/netns/lab".into()),
     };
     let instance = engine.attach(attach.clone()).await.unwrap().unwrap();
     let error = engine.attach(attach).await.unwrap().unwrap_err();

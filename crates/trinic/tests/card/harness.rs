@@ -304,7 +304,7 @@ fn spawn(state: &Path, backend: Option<&str>) -> Child {
     command
         .arg("--state")
         .arg(state)
-        .arg("card")
+        .arg("datapath")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
@@ -464,6 +464,7 @@ pub(crate) fn function(n: u8, device_index: u32) -> InterfaceSpec {
         network_card_index: 0,
         ena: false,
         ena_queue_pairs: 0,
+        function: FunctionKind::Tap,
         allowances: None,
     }
 }
