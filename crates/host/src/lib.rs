@@ -9,11 +9,12 @@
 //! - [`netns`], [`link`]: network namespaces and what is in them, over blocking netlink.
 //! - [`instance`]: processes that behave like small machines; [`process`]: knowing them again.
 //! - [`userns`]: being root of one's own namespaces; [`probe`]: what the host allows.
+//! - [`guest_memory`], [`vfio_user`]: PCI functions for virtual machines and for drivers in user space.
 //! - [`clock`], [`epoll`]: time and waiting for the datapath.
 //!
-//! Threading: nothing here starts a thread that outlives its call. Namespace work happens on threads
-//! made for it, so a caller's thread never changes namespace. All `unsafe` code is in one module, each
-//! function of which is one kernel request.
+//! Threading: nothing here but a vfio-user server starts a thread that outlives its call. Namespace work
+//! happens on threads made for it, so a caller's thread never changes namespace. All `unsafe` code is in one
+//! module, each function of which is one kernel request, or an access to memory shared with a client.
 
 pub mod clock;
 pub mod epoll;

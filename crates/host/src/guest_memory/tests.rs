@@ -283,3 +283,35 @@ fn a_file_cut_off_under_an_access_is_survived() {
     assert!(memory.is_faulted());
     assert!(other.write(0, &[1]).is_ok());
 }
+
+/// Huge pages are replaced whole, so parts of them are mapped by whole pages too.
+#[test]
+fn huge_pages_cut_off_are_survived() {
+    const HUGE: u64 = 2 << 20;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB;
+    let Ok(file) = rustix::fs::memfd_create("guest", flags) else {
+        println!("SKIP: this kernel has no huge pages of 2 MiB");
+        return;
+    };
+    rustix::fs::ftruncate(&file, 3 * HUGE).unwrap();
+    let memory = GuestMemory::new(Limits::default()).unwrap();
+    memory
+        .map(0x10000, HUGE, Some(file.as_fd()), 0x1000, Access::BOTH)
+        .unwrap();
+    let beside = memory.map(
+        0x10000 + HUGE,
+        0x1000,
+        Some(file.as_fd()),
+        HUGE + 0x1000,
+        Access::BOTH,
+    );
+    beside.unwrap();
+    // Without free huge pages an access would fault anyway.
+    rustix::fs::ftruncate(&file, 0).unwrap();
+    memory.write(0x10000 + HUGE - 8, &[1; 16]).unwrap();
+    assert!(memory.is_faulted());
+    let mut bytes = [0; 16];
+    memory.read(0x10000 + HUGE - 8, &mut bytes).unwrap();
+    assert_eq!(bytes, [1; 16]);
+    drop(memory.clear());
+}

@@ -11,6 +11,7 @@
     reason = "kernel requests without a safe wrapper in std or rustix"
 )]
 
+mod event;
 mod fault;
 mod mapping;
 mod ring;
@@ -21,6 +22,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+pub(crate) use event::raise_event;
 pub(crate) use fault::Faults;
 pub(crate) use mapping::Mapping;
 pub(crate) use ring::Ring;

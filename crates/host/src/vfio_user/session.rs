@@ -133,11 +133,12 @@ impl Session {
         info.argsz.set(word(whole));
         info.flags
             .set(vfio::REGION_READ_WRITE | vfio::REGION_MMAP | vfio::REGION_CAPS);
+        // Also in an answer without them: QEMU looks at it before it asks again.
+        info.cap_offset.set(word(size_of::<RegionInfo>()));
         // A client that has no room asks again with what it now knows.
         if asked.argsz.get() < info.argsz.get() {
             return Ok(Answer::of(&[info.as_bytes()]));
         }
-        info.cap_offset.set(word(size_of::<RegionInfo>()));
         let mut answer = Answer::of(&[info.as_bytes(), sparse.as_bytes(), areas.as_bytes()]);
         answer.descriptors.push(bar.file().map_err(system)?);
         Ok(answer)

@@ -13,7 +13,8 @@ use crate::sys::{Faults, Mapping};
 /// One BAR with mapped parts. Clones reach the same words.
 ///
 /// The file is sealed against shrinking and growing and is never given to a second client: one that has left
-/// keeps its mapping, but of a file that nobody reads any more.
+/// keeps its mapping, but of a file that nobody reads any more. While a client stays, a reset leaves the words as
+/// they are: the function zeroes what its reset says.
 #[derive(Debug, Clone)]
 pub struct SharedBar(Arc<Inner>);
 

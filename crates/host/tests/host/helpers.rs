@@ -1,12 +1,15 @@
 //! Other parts that the test program plays, chosen by its first argument: a command line that enters an
-//! instance, and a card that starts one.
+//! instance, a card that starts one, and a server of a function for a virtual machine.
 
 use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use trinic_host::instance::{InstanceOptions, exec};
+use trinic_host::vfio_user::Server;
 use trinic_host::{Instance, ProcessId, userns};
+
+use crate::vfio_user_parts::Scratch;
 
 /// Plays the part that was asked for, and ends; returns when none was.
 pub(crate) fn run_helper() {
@@ -14,6 +17,7 @@ pub(crate) fn run_helper() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["test-exec", id, command @ ..] => exec_main(id, command),
+        ["test-function", path] => function_main(Path::new(path)),
         ["test-card", directory, mode] => card_main(Path::new(directory), mode),
         _ => {}
     }
@@ -28,6 +32,16 @@ fn exec_main(id: &str, command: &[&str]) -> ! {
         125
     });
     std::process::exit(code)
+}
+
+/// Serves a function at a path until its input ends, and then tells what it has counted: to be tried with a
+/// virtual machine by hand.
+fn function_main(path: &Path) -> ! {
+    let server = Server::bind(path, Scratch::parts()).unwrap().spawn().unwrap();
+    let _ = std::io::stdin().read(&mut [0]);
+    println!("{server:?} {:?}", server.counters());
+    server.stop();
+    std::process::exit(0)
 }
 
 /// As a card: starts an instance, tells which process it is, and stays until its input ends. With mode

@@ -233,7 +233,7 @@ fn as_qemu() {
     assert_eq!(info.body, words(&[16, 3, 9, 5]));
     // Room for the fixed part only, then for all.
     let small = qemu.ask_well(5, &[&words(&[32, 0, 0, 0, 0, 0, 0, 0])], &[]);
-    assert_eq!(small.body, words(&[64, 15, 0, 0, 0x4000, 0, 0, 0]));
+    assert_eq!(small.body, words(&[64, 15, 0, 32, 0x4000, 0, 0, 0]));
     assert!(small.files.is_empty());
     let whole = qemu.ask_well(5, &[&words(&[64, 0, 0, 0, 0, 0, 0, 0])], &[]);
     let sparse = [0x0001_0001, 0, 1, 0, 0x1000, 0, 0x1000, 0];
