@@ -173,10 +173,15 @@ fn control_buffers_that_are_not_there() {
         for address in [MEMORY - 4096, MEMORY + MEMORY_BYTES as u64 - 8, (1 << 48) - 1] {
             let mut body: trinic_ena::spec::feature::FeatureCommand = get_with(feature, 4096).payload();
             body.control_buffer.address = MemoryAddress::new(address);
-            rig.refused(
-                &Command::new(Opcode::GET_FEATURE, &body),
-                Refusal::ControlBufferDma,
-            );
+            // What a set of each of them must say for its buffer to be read.
+            match feature {
+                FeatureId::RSS_HASH_FUNCTION => body.payload[4] = 2,
+                FeatureId::RSS_INDIRECTION_TABLE => body.payload[..12].copy_from_slice(&WHOLE_TABLE),
+                _ => {}
+            }
+            for opcode in [Opcode::GET_FEATURE, Opcode::SET_FEATURE] {
+                rig.refused(&Command::new(opcode, &body), Refusal::ControlBufferDma);
+            }
         }
     }
     let mut body = trinic_ena::spec::statistics::GetStatistics::new_zeroed();
@@ -198,6 +203,9 @@ fn control_buffers_that_are_not_there() {
         rig.refused(&command, Refusal::HostInfoAddress);
     }
 }
+
+/// A table of 2^7 entries, all of them in the control buffer.
+const WHOLE_TABLE: [u8; 12] = [0, 0, 0, 0, 7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
 
 #[test]
 fn opcodes_that_are_not_there() {
