@@ -229,8 +229,8 @@ fn a_strict_device_wants_host_attributes_first() {
 
 #[test]
 fn a_strict_device_wants_reserved_bits_zero() {
-    let mut high_id = get(FeatureId::LINK_CONFIG);
-    high_id.header.flags = trinic_ena::spec::admin::CommandFlags::from_bits(0x80);
+    let mut unknown_flag = get(FeatureId::LINK_CONFIG);
+    unknown_flag.header.flags = trinic_ena::spec::admin::CommandFlags::from_bits(0x80);
     let mut reserved_mode = create_cq(2, 16, 1);
     reserved_mode.payload[0] |= 0x40;
     let mut reserved_entry = create_cq(2, 16, 1);
@@ -244,7 +244,7 @@ fn a_strict_device_wants_reserved_bits_zero() {
     let mut reserved_feature = get(FeatureId::LINK_CONFIG);
     reserved_feature.payload[15] = 1;
     let commands = [
-        high_id,
+        unknown_flag,
         reserved_mode,
         reserved_entry,
         reserved_address,
@@ -343,4 +343,19 @@ fn configurations_that_cannot_be() {
     let memory = PlainMemory::new(MEMORY, 64);
     let made = Device::new(Rig::config(), memory, PlainInterrupts::new(), notes);
     assert!(matches!(made, Err(ConfigError::Datapath(_))));
+}
+
+#[test]
+fn command_ids_are_echoed_whole_and_strict_devices_want_twelve_bits() {
+    for (config, status) in [(Rig::config(), 0), (strict(), 4)] {
+        let mut rig = Rig::with_admin_of(config);
+        rig.put(&get(FeatureId::LINK_CONFIG));
+        rig.memory.write(crate::rig::AQ, &[0x34, 0x12]).unwrap();
+        rig.ring();
+        let completion = rig.completion().unwrap();
+        assert_eq!(
+            (completion.header.command_id.get(), completion.header.status),
+            (0x1234, status)
+        );
+    }
 }
