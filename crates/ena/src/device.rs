@@ -164,7 +164,7 @@ impl<M: Memory, I: Interrupts, L: Link> Device<M, I, L> {
             acq: None,
             aenq: None,
             queues: Queues::new(&config),
-            features: Features::new(),
+            features: Features::new(&config),
             events: Events::new(),
             resets: ResetLog::default(),
             refusals: RefusalCounts::new(),
@@ -240,7 +240,7 @@ impl<M: Memory, I: Interrupts, L: Link> Device<M, I, L> {
         self.readless = Readless::default();
         (self.aq, self.acq, self.aenq) = (None, None, None);
         self.queues.clear();
-        self.features = Features::new();
+        self.features = Features::new(&self.config);
         self.events.reset();
         self.drop_admin_interrupt = false;
         self.swallow_admin_completion = false;

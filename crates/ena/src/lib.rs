@@ -14,4 +14,5 @@
 
 pub mod datapath;
 pub mod device;
+pub mod fuzz;
 pub mod spec;
