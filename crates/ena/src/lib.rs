@@ -2,7 +2,7 @@
 //! drivers bind to, and a driver in user space.
 //!
 //! - [`spec`]: registers, admin commands, descriptors, as the public drivers' headers have them.
-//! - `device`: the control half of the function: config space, registers, admin queue, events. It decodes and
+//! - [`device`]: the control half of the function: config space, registers, admin queue, events. It decodes and
 //!   decides, and hands what concerns packets to the other half as a [`datapath::Change`].
 //! - [`datapath`]: the half that moves packets: the queues, owned by the thread that switches.
 //! - `driver`: a poll-mode driver in user space, the test partner of the device.
@@ -13,4 +13,5 @@
 #![forbid(unsafe_code)]
 
 pub mod datapath;
+pub mod device;
 pub mod spec;

@@ -52,7 +52,8 @@ pub struct Event {
     pub flags: u8,
     /// Zero.
     pub reserved: [u8; 3],
-    /// When, in two halves, low first. The unit is not told; drivers only print it.
+    /// When, in two halves, low first. The header does not tell the unit; Linux prints it as
+    /// seconds (`ena_com_aenq_intr_handler`) and does nothing else with it.
     pub timestamp: U64<LE>,
     /// What depends on the group.
     pub payload: [u8; 48],
