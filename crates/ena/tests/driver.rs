@@ -1,5 +1,5 @@
 //! The driver against the device model, in one process.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "A test fails by panicking.")]
+#![expect(clippy::unwrap_used, reason = "A test fails by panicking.")]
 #![expect(
     clippy::cast_possible_truncation,
     reason = "The tests' lengths and names are small."

@@ -145,7 +145,7 @@ impl<F: Function, M: Memory> Bus for Loopback<F, M> {
 
     /// Does not sleep: whoever moves the packets is in this process, and may be this thread.
     fn wait(&self, vector: u16, _timeout: Duration) -> Result<bool, BusError> {
-        std::thread::yield_now();
+        std::hint::spin_loop();
         Ok(self.interrupts.take(vector) > 0)
     }
 }

@@ -130,7 +130,7 @@ fn pieces_checksums_and_segments() {
         };
         let (mut a, mut b) = two(&device, &small());
         // A super-frame of TCP in pieces of 1,000 bytes.
-        let payload: Vec<u8> = (0..9000).map(|at| (at % 251) as u8).collect();
+        let payload: Vec<u8> = (0..9000_u32).map(|at| (at % 251) as u8).collect();
         let mut sent = [&MAC_B[..], &MAC_A, &[8, 0]].concat();
         let (source, destination) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
         let mut ip = [0; 20];
