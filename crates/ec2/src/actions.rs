@@ -269,10 +269,17 @@ pub static ACTIONS: &[Action] = &[
     action("DeleteSubnet"),
     action("DeleteTags"),
     action("DeleteVpc"),
+    action("DeregisterImage")
+        .without_effect(&["DeleteAssociatedSnapshots"])
+        .note("There are no snapshots behind an image."),
     action("DescribeAccountAttributes"),
     action("DescribeAddresses"),
     action("DescribeAvailabilityZones").note(
         "There are zones only, no local or wavelength zones, so `AllAvailabilityZones` changes nothing.",
+    ),
+    action("DescribeImageAttribute").note("`description`, `sriovNetSupport` and `imdsSupport`."),
+    action("DescribeImages").note(
+        "The caller's own images and the built-in one; other ids launch too (unless `--strict-images`) and are not listed.",
     ),
     action("DescribeInstanceAttribute"),
     action("DescribeInstanceStatus").without_effect(MANAGED),
@@ -297,6 +304,7 @@ pub static ACTIONS: &[Action] = &[
     action("DisassociateRouteTable"),
     action("DisassociateSubnetCidrBlock"),
     action("DisassociateVpcCidrBlock"),
+    action("GetConsoleOutput").note("The last 64 KiB, as they are now, whatever `Latest` says."),
     action("ImportKeyPair"),
     action("ModifyInstanceAttribute").without_effect(&[
         "BlockDeviceMapping",
@@ -304,14 +312,21 @@ pub static ACTIONS: &[Action] = &[
         "EnclaveOptions",
         "Kernel",
         "Ramdisk",
-        "SriovNetSupport",
     ]),
     action("ModifyInstanceMetadataOptions"),
+    action("ModifyInstanceNetworkPerformanceOptions").note("Kept and shown; the allowance of a card stays the type's."),
     action("ModifyNetworkInterfaceAttribute"),
     action("ModifySecurityGroupRules"),
     action("ModifySubnetAttribute"),
     action("ModifyVpcAttribute"),
     action("RebootInstances"),
+    action("RegisterImage")
+        .without_effect(&["BillingProduct", "BlockDeviceMapping", "BootMode", "TpmSupport", "UefiData"])
+        .note(
+            "A virtual machine's files by `ImageLocation`: `file:/disk.qcow2`, or \
+             `file:/vmlinuz?initrd=/initrd&append=console=ttyS0`; see docs/images.md. Others launch namespaces. \
+             `Architecture` is x86_64 and `VirtualizationType` hvm unless it is said.",
+        ),
     action("ReleaseAddress").without_effect(&["NetworkBorderGroup"]),
     action("ReplaceRoute"),
     action("ReplaceRouteTableAssociation"),

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 use trinic_linklocal::metadata::InstanceMetadata;
 use trinic_switch::tables::{Delta, Id, Mac, Revision, Tables};
+pub use trinic_vpc::resource::VmImage;
 
 /// The most bytes that a frame may have; a longer one closes the connection.
 pub const FRAME_LIMIT_BYTES: u32 = 256 << 20;
@@ -116,7 +117,16 @@ pub struct InstanceSpec {
     /// How often it was told to reboot; a change makes the card end it and start it anew.
     #[serde(default)]
     pub reboots: u32,
-    /// Its interfaces by device index.
+    /// vCPUs of its instance type; 0 for a type that has none, such as an external one's.
+    #[serde(default)]
+    pub vcpus: u32,
+    /// Memory of its instance type in MiB; 0 likewise.
+    #[serde(default)]
+    pub memory_mib: u32,
+    /// What it boots when it is a virtual machine; `None`: a namespace.
+    #[serde(default)]
+    pub vm: Option<VmImage>,
+    /// Its interfaces by network card and device index.
     pub interfaces: Vec<InterfaceSpec>,
     /// What the instance metadata service answers.
     pub metadata: InstanceMetadata,
@@ -157,6 +167,30 @@ pub struct InterfaceSpec {
     pub dns: Vec<IpAddr>,
     /// DNS search domain (`ec2.internal`).
     pub domain: String,
+    /// The network card of its instance that it is at.
+    #[serde(default)]
+    pub network_card_index: u32,
+    /// Whether it is presented as an ENA where the instance can have one: the instance's EnaSupport is on and
+    /// its type has the adapter. Else it is the traditional card.
+    #[serde(default)]
+    pub ena: bool,
+    /// Queue pairs of its ENA, 1 or more; 0 without one.
+    #[serde(default)]
+    pub ena_queue_pairs: u32,
+    /// What the instance's type allows it; `None` for a type that has no figures.
+    #[serde(default)]
+    pub allowances: Option<Allowances>,
+}
+
+/// What an interface may do, for a card that polices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowances {
+    /// Bit/s, inbound and outbound each.
+    pub bandwidth_bps: u64,
+    /// Packets/s, inbound and outbound together.
+    pub packets_per_second: u64,
+    /// Connections tracked at one time.
+    pub tracked_connections: u64,
 }
 
 /// State of an instance on the card.

@@ -285,6 +285,9 @@ fn strict_images_refuse_unknown_ids() {
     );
     let (status, reply) = launch("ami-00000000000000001");
     assert_eq!(status, 200, "{reply}");
+    let reply = control.done("RegisterImage", &[("Name", "mine")]);
+    let (status, reply) = launch(&text(&reply, "imageId"));
+    assert_eq!(status, 200, "{reply}");
 }
 
 #[test]

@@ -7,17 +7,22 @@ mod gateway;
 mod group;
 mod group_rules;
 mod home;
+mod image;
 mod instance;
+mod instance_attribute;
+mod instance_type;
 mod interface;
 mod interface_address;
 mod interface_attribute;
 mod launch;
 mod new_interface;
+mod queues;
 mod route;
 mod subnet;
 mod vpc;
 
 pub(crate) use home::ensure_home;
+pub(crate) use image::SRIOV_SIMPLE;
 pub(crate) use instance::{finish_termination, release_public, set_state};
 
 use crate::command::Command;
@@ -106,10 +111,18 @@ pub(crate) fn perform(draft: &mut Draft<'_>, command: &Command) -> Outcome {
         C::StopInstances(c) => instance::stop_instances(draft, c),
         C::StartInstances(c) => instance::start_instances(draft, c),
         C::RebootInstances(c) => instance::reboot_instances(draft, c),
-        C::DescribeInstanceAttribute(c) => instance::describe_instance_attribute(draft, c),
-        C::ModifyInstanceAttribute(c) => instance::modify_instance_attribute(draft, c),
+        C::DescribeInstanceAttribute(c) => instance_attribute::describe_instance_attribute(draft, c),
+        C::ModifyInstanceAttribute(c) => instance_attribute::modify_instance_attribute(draft, c),
         C::ModifyInstanceMetadataOptions(c) => instance::modify_instance_metadata_options(draft, c),
-        C::DescribeInstanceTypes(c) => instance::describe_instance_types(draft, c),
+        C::DescribeInstanceTypes(c) => instance_type::describe_instance_types(draft, c),
+        C::RegisterImage(c) => image::register_image(draft, c),
+        C::DeregisterImage(c) => image::deregister_image(draft, c),
+        C::DescribeImages(c) => image::describe_images(draft, c),
+        C::DescribeImageAttribute(c) => image::describe_image_attribute(draft, c),
+        C::GetConsoleOutput(c) => instance::get_console_output(draft, c),
+        C::ModifyInstanceNetworkPerformanceOptions(c) => {
+            instance_attribute::modify_instance_network_performance_options(draft, c)
+        }
         C::CreateTags(c) => account::create_tags(draft, c),
         C::DeleteTags(c) => account::delete_tags(draft, c),
         C::DescribeTags(c) => account::describe_tags(draft, c),

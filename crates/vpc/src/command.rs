@@ -12,6 +12,7 @@ mod account;
 mod address;
 mod gateway;
 mod group;
+mod image;
 mod instance;
 mod interface;
 mod route;
@@ -22,6 +23,7 @@ pub use account::*;
 pub use address::*;
 pub use gateway::*;
 pub use group::*;
+pub use image::*;
 pub use instance::*;
 pub use interface::*;
 pub use route::*;
@@ -169,6 +171,18 @@ pub enum Command {
     ModifyInstanceMetadataOptions(ModifyInstanceMetadataOptions),
     /// `DescribeInstanceTypes`.
     DescribeInstanceTypes(DescribeInstanceTypes),
+    /// `RegisterImage`.
+    RegisterImage(RegisterImage),
+    /// `DeregisterImage`.
+    DeregisterImage(DeregisterImage),
+    /// `DescribeImages`.
+    DescribeImages(DescribeImages),
+    /// `DescribeImageAttribute`.
+    DescribeImageAttribute(DescribeImageAttribute),
+    /// `GetConsoleOutput`.
+    GetConsoleOutput(GetConsoleOutput),
+    /// `ModifyInstanceNetworkPerformanceOptions`.
+    ModifyInstanceNetworkPerformanceOptions(ModifyInstanceNetworkPerformanceOptions),
     /// `CreateTags`.
     CreateTags(CreateTags),
     /// `DeleteTags`.
@@ -191,6 +205,7 @@ pub enum Command {
 
 impl Command {
     /// The name of the action.
+    #[expect(clippy::too_many_lines, reason = "one line per action")]
     pub fn action(&self) -> &'static str {
         match self {
             Self::CreateVpc(_) => "CreateVpc",
@@ -262,6 +277,12 @@ impl Command {
             Self::ModifyInstanceAttribute(_) => "ModifyInstanceAttribute",
             Self::ModifyInstanceMetadataOptions(_) => "ModifyInstanceMetadataOptions",
             Self::DescribeInstanceTypes(_) => "DescribeInstanceTypes",
+            Self::RegisterImage(_) => "RegisterImage",
+            Self::DeregisterImage(_) => "DeregisterImage",
+            Self::DescribeImages(_) => "DescribeImages",
+            Self::DescribeImageAttribute(_) => "DescribeImageAttribute",
+            Self::GetConsoleOutput(_) => "GetConsoleOutput",
+            Self::ModifyInstanceNetworkPerformanceOptions(_) => "ModifyInstanceNetworkPerformanceOptions",
             Self::CreateTags(_) => "CreateTags",
             Self::DeleteTags(_) => "DeleteTags",
             Self::DescribeTags(_) => "DescribeTags",
@@ -275,6 +296,7 @@ impl Command {
     }
 
     /// Whether the caller only asks if the call would be allowed.
+    #[expect(clippy::too_many_lines, reason = "one line per action")]
     pub fn dry_run(&self) -> bool {
         match self {
             Self::CreateVpc(c) => c.dry_run,
@@ -334,6 +356,12 @@ impl Command {
             Self::ModifyInstanceAttribute(c) => c.dry_run,
             Self::ModifyInstanceMetadataOptions(c) => c.dry_run,
             Self::DescribeInstanceTypes(c) => c.dry_run,
+            Self::RegisterImage(c) => c.dry_run,
+            Self::DeregisterImage(c) => c.dry_run,
+            Self::DescribeImages(c) => c.dry_run,
+            Self::DescribeImageAttribute(c) => c.dry_run,
+            Self::GetConsoleOutput(c) => c.dry_run,
+            Self::ModifyInstanceNetworkPerformanceOptions(c) => c.dry_run,
             Self::CreateTags(c) => c.dry_run,
             Self::DeleteTags(c) => c.dry_run,
             Self::DescribeTags(c) => c.dry_run,

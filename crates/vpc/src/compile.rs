@@ -122,7 +122,8 @@ fn entry(region: &Region, id: AnyId) -> Option<Entry> {
         | AnyId::InternetGateway(_)
         | AnyId::Instance(_)
         | AnyId::Address(_)
-        | AnyId::KeyPair(_) => None,
+        | AnyId::KeyPair(_)
+        | AnyId::Image(_) => None,
     }
 }
 

@@ -94,6 +94,7 @@ macro_rules! error_codes {
 
 error_codes! {
     AddressLimitExceeded = "AddressLimitExceeded", 400;
+    AuthFailure = "AuthFailure", 403;
     AttachmentLimitExceeded = "AttachmentLimitExceeded", 400;
     CannotDelete = "CannotDelete", 400;
     CidrLimitExceeded = "CidrLimitExceeded", 400;
@@ -117,6 +118,8 @@ error_codes! {
     InvalidAllocationIdNotFound = "InvalidAllocationID.NotFound", 400;
     InvalidAmiIdMalformed = "InvalidAMIID.Malformed", 400;
     InvalidAmiIdNotFound = "InvalidAMIID.NotFound", 400;
+    InvalidAmiNameDuplicate = "InvalidAMIName.Duplicate", 400;
+    InvalidAmiNameMalformed = "InvalidAMIName.Malformed", 400;
     InvalidAssociationIdMalformed = "InvalidAssociationID.Malformed", 400;
     InvalidAssociationIdNotFound = "InvalidAssociationID.NotFound", 400;
     InvalidAttachmentIdNotFound = "InvalidAttachmentID.NotFound", 400;
@@ -136,6 +139,7 @@ error_codes! {
     InvalidKeyFormat = "InvalidKey.Format", 400;
     InvalidKeyPairDuplicate = "InvalidKeyPair.Duplicate", 400;
     InvalidKeyPairNotFound = "InvalidKeyPair.NotFound", 400;
+    InvalidManifest = "InvalidManifest", 400;
     InvalidNetworkInterfaceAttachmentIdMalformed = "InvalidNetworkInterfaceAttachmentId.Malformed", 400;
     InvalidNetworkInterfaceIdMalformed = "InvalidNetworkInterfaceId.Malformed", 400;
     InvalidNetworkInterfaceIdNotFound = "InvalidNetworkInterfaceID.NotFound", 400;
@@ -170,6 +174,7 @@ error_codes! {
     NetworkInterfaceLimitExceeded = "NetworkInterfaceLimitExceeded", 400;
     OperationNotPermitted = "OperationNotPermitted", 400;
     PrivateIpAddressLimitExceeded = "PrivateIpAddressLimitExceeded", 400;
+    ResourceLimitExceeded = "ResourceLimitExceeded", 400;
     ResourceAlreadyAssociated = "Resource.AlreadyAssociated", 400;
     RouteAlreadyExists = "RouteAlreadyExists", 400;
     RouteLimitExceeded = "RouteLimitExceeded", 400;

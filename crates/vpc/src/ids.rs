@@ -141,6 +141,8 @@ ids! {
     SubnetCidrAssociationId, "subnet-cidr-assoc-", "subnet CIDR block association", InvalidSubnetCidrBlockAssociationIdMalformed, InvalidSubnetCidrBlockAssociationIdNotFound;
     /// `key-…`.
     KeyPairId, "key-", "key pair", InvalidKeyPairNotFound, InvalidKeyPairNotFound;
+    /// `ami-…`.
+    ImageId, "ami-", "image", InvalidAmiIdMalformed, InvalidAmiIdNotFound;
     /// `dopt-…`.
     DhcpOptionsId, "dopt-", "dhcpOptions", InvalidDhcpOptionsIdMalformed, InvalidDhcpOptionsIdNotFound;
 }
@@ -168,6 +170,8 @@ pub enum AnyId {
     Address(AllocationId),
     /// A key pair.
     KeyPair(KeyPairId),
+    /// An image.
+    Image(ImageId),
 }
 
 impl AnyId {
@@ -184,6 +188,7 @@ impl AnyId {
             Self::Instance(_) => Kind::Instance,
             Self::Address(_) => Kind::Address,
             Self::KeyPair(_) => Kind::KeyPair,
+            Self::Image(_) => Kind::Image,
         }
     }
 }
@@ -201,6 +206,7 @@ impl fmt::Display for AnyId {
             Self::Instance(id) => id.fmt(f),
             Self::Address(id) => id.fmt(f),
             Self::KeyPair(id) => id.fmt(f),
+            Self::Image(id) => id.fmt(f),
         }
     }
 }

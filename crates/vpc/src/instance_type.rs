@@ -1,10 +1,14 @@
-//! Instance types: how many interfaces and addresses an instance may have.
+//! Instance types: how many interfaces, addresses and queues an instance may have, and how fast it may be.
 //!
-//! A small table of types that people use, with EC2's own figures; a card enforces the interface and
-//! address limits and shows the rest. It does not limit an instance's CPU or memory.
-//!
-//! Source: [AWS doc AWSEC2/latest/UserGuide/AvailableIpPerENI.html, 2026-11-23] for the limits,
-//! [AWS doc ec2/latest/instancetypes, 2026-11-23] for CPUs and memory.
+//! A table of types that people use, with EC2's own figures; the model enforces the limits on interfaces,
+//! addresses and queues, a card may police to the allowances, and the rest is shown. CPU and memory are not
+//! limited.
+
+mod table;
+
+use serde::{Deserialize, Serialize};
+
+pub use table::TYPES;
 
 /// What is known of an instance type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,23 +21,82 @@ pub struct InstanceType {
     pub vcpus: u32,
     /// Memory in MiB.
     pub memory_mib: u32,
-    /// Network cards.
+    /// Network cards; all cards of a type are alike.
     pub network_cards: u32,
     /// Interfaces per network card.
     pub interfaces_per_card: u32,
-    /// IPv4 addresses per interface, the primary one included; as many IPv6 addresses again.
+    /// IPv4 addresses per interface, the primary one included.
     pub addresses_per_interface: u32,
-    /// Whether it takes interfaces of type efa.
-    pub efa: bool,
+    /// IPv6 addresses per interface; 0: the type has no IPv6.
+    pub ipv6_addresses_per_interface: u32,
+    /// NetworkPerformance of a card, in EC2's words.
+    pub card_performance: &'static str,
+    /// NetworkPerformance of all cards where it differs; else empty.
+    pub total_performance: &'static str,
+    /// What a card always carries, in Mbit/s.
+    pub baseline_mbps: u32,
+    /// What a card carries for a while, in Mbit/s.
+    pub peak_mbps: u32,
+    /// Whether there is an elastic network adapter.
+    pub ena: EnaSupport,
+    /// ENA queues of an interface unless its attachment says another number.
+    pub ena_queues: u32,
+    /// ENA queues of an interface at most; 0: the number cannot be changed.
+    pub ena_queues_max: u32,
+    /// ENA queues of all interfaces of a card at most; 0: the number cannot be changed.
+    pub ena_queues_per_card: u32,
+    /// Interfaces of type efa and efa-only at most.
+    pub efa_interfaces: u32,
+    /// Features.
+    pub features: &'static [Feature],
 }
 
 /// Processor architecture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Architecture {
     /// x86_64.
+    #[serde(rename = "x86_64")]
     X86,
     /// arm64.
+    #[serde(rename = "arm64")]
     Arm64,
+}
+
+/// Whether a type has an elastic network adapter (ENA).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnaSupport {
+    /// None: the traditional card only.
+    Unsupported,
+    /// For instances whose EnaSupport is on.
+    Supported,
+    /// There is no other card (types on Nitro), so EnaSupport must be on.
+    Required,
+}
+
+/// What some types have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    /// Of a previous generation.
+    Previous,
+    /// ENA Express (SRD).
+    EnaExpress,
+    /// Traffic between instances is encrypted.
+    Encrypted,
+    /// The balance between network and EBS bandwidth can be changed.
+    Weighted,
+    /// An idle TCP connection is tracked for 350 s by default, not for five days.
+    ShortTracking,
+}
+
+/// What an interface of an instance type may do; see [`InstanceType::allowances`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowances {
+    /// Bit/s in each direction.
+    pub bandwidth_bps: u64,
+    /// Packets/s in both directions together.
+    pub packets_per_second: u64,
+    /// Connections that are tracked at one time.
+    pub tracked_connections: u64,
 }
 
 impl Architecture {
@@ -42,6 +105,17 @@ impl Architecture {
         match self {
             Self::X86 => "x86_64",
             Self::Arm64 => "arm64",
+        }
+    }
+}
+
+impl EnaSupport {
+    /// The text in responses.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unsupported => "unsupported",
+            Self::Supported => "supported",
+            Self::Required => "required",
         }
     }
 }
@@ -56,6 +130,51 @@ impl InstanceType {
     pub const fn interfaces(&self) -> u32 {
         self.network_cards * self.interfaces_per_card
     }
+
+    /// NetworkPerformance of the instance, in EC2's words.
+    pub const fn performance(&self) -> &'static str {
+        if self.total_performance.is_empty() {
+            self.card_performance
+        } else {
+            self.total_performance
+        }
+    }
+
+    /// Whether it has a feature.
+    pub fn has(&self, feature: Feature) -> bool {
+        self.features.contains(&feature)
+    }
+
+    /// Whether it is on Nitro, which has no other card than an ENA.
+    pub fn is_nitro(&self) -> bool {
+        self.ena == EnaSupport::Required
+    }
+
+    /// Whether the number of an interface's ENA queues can be changed.
+    pub const fn has_flexible_queues(&self) -> bool {
+        self.ena_queues_max > 0
+    }
+
+    /// ENA queue pairs of an interface: as its attachment says, else the type's, and not more than vCPUs.
+    ///
+    /// A driver asks for one pair a CPU at most. Source: [amzn-drivers kernel/linux/ena/ena_netdev.c,
+    /// `ena_calc_max_io_queue_num`].
+    pub fn queue_pairs(&self, asked: Option<u32>) -> u32 {
+        asked.unwrap_or(self.ena_queues).min(self.vcpus).max(1)
+    }
+
+    /// What an interface may do, in figures that AWS publishes in part.
+    ///
+    /// Bandwidth is the baseline of its card: what the instance has for as long as it likes. Bursts above
+    /// it draw on credits that are not modelled [assumed A-40]. Packets: one for every 10,000 bit/s of the
+    /// card's peak [assumed A-41]. Connections: 68,406 a vCPU [assumed A-42].
+    pub fn allowances(&self) -> Allowances {
+        Allowances {
+            bandwidth_bps: u64::from(self.baseline_mbps) * BITS_PER_MEGABIT,
+            packets_per_second: u64::from(self.peak_mbps) * BITS_PER_MEGABIT / PEAK_BITS_PER_PACKET,
+            tracked_connections: u64::from(self.vcpus) * TRACKED_PER_VCPU,
+        }
+    }
 }
 
 /// The type of an instance whose launch names none.
@@ -63,120 +182,17 @@ impl InstanceType {
 /// Source: [AWS doc AWSEC2/latest/APIReference/API_RunInstances.html, 2026-11-23].
 pub const DEFAULT_TYPE: &str = "m1.small";
 
-#[expect(clippy::too_many_arguments, reason = "one row of the table below")]
-const fn t(
-    name: &'static str,
-    architecture: Architecture,
-    vcpus: u32,
-    memory_mib: u32,
-    network_cards: u32,
-    interfaces_per_card: u32,
-    addresses_per_interface: u32,
-    efa: bool,
-) -> InstanceType {
-    InstanceType {
-        name,
-        architecture,
-        vcpus,
-        memory_mib,
-        network_cards,
-        interfaces_per_card,
-        addresses_per_interface,
-        efa,
-    }
-}
-
-use Architecture::{Arm64, X86};
-
-/// The table: name, architecture, vCPUs, MiB, network cards, interfaces per card, addresses, EFA.
-pub const TYPES: &[InstanceType] = &[
-    t("m1.small", X86, 1, 1740, 1, 2, 4, false),
-    t("t2.nano", X86, 1, 512, 1, 2, 2, false),
-    t("t2.micro", X86, 1, 1024, 1, 2, 2, false),
-    t("t2.small", X86, 1, 2048, 1, 3, 4, false),
-    t("t2.medium", X86, 2, 4096, 1, 3, 6, false),
-    t("t2.large", X86, 2, 8192, 1, 3, 12, false),
-    t("t2.xlarge", X86, 4, 16384, 1, 3, 15, false),
-    t("t2.2xlarge", X86, 8, 32768, 1, 3, 15, false),
-    t("t3.nano", X86, 2, 512, 1, 2, 2, false),
-    t("t3.micro", X86, 2, 1024, 1, 2, 2, false),
-    t("t3.small", X86, 2, 2048, 1, 3, 4, false),
-    t("t3.medium", X86, 2, 4096, 1, 3, 6, false),
-    t("t3.large", X86, 2, 8192, 1, 3, 12, false),
-    t("t3.xlarge", X86, 4, 16384, 1, 4, 15, false),
-    t("t3.2xlarge", X86, 8, 32768, 1, 4, 15, false),
-    t("t3a.nano", X86, 2, 512, 1, 2, 2, false),
-    t("t3a.micro", X86, 2, 1024, 1, 2, 2, false),
-    t("t3a.small", X86, 2, 2048, 1, 2, 4, false),
-    t("t3a.medium", X86, 2, 4096, 1, 3, 6, false),
-    t("t3a.large", X86, 2, 8192, 1, 3, 12, false),
-    t("t3a.xlarge", X86, 4, 16384, 1, 4, 15, false),
-    t("t3a.2xlarge", X86, 8, 32768, 1, 4, 15, false),
-    t("t4g.nano", Arm64, 2, 512, 1, 2, 2, false),
-    t("t4g.micro", Arm64, 2, 1024, 1, 2, 2, false),
-    t("t4g.small", Arm64, 2, 2048, 1, 3, 4, false),
-    t("t4g.medium", Arm64, 2, 4096, 1, 3, 6, false),
-    t("t4g.large", Arm64, 2, 8192, 1, 3, 12, false),
-    t("t4g.xlarge", Arm64, 4, 16384, 1, 4, 15, false),
-    t("t4g.2xlarge", Arm64, 8, 32768, 1, 4, 15, false),
-    t("m5.large", X86, 2, 8192, 1, 3, 10, false),
-    t("m5.xlarge", X86, 4, 16384, 1, 4, 15, false),
-    t("m5.2xlarge", X86, 8, 32768, 1, 4, 15, false),
-    t("m5.4xlarge", X86, 16, 65536, 1, 8, 30, false),
-    t("m5.8xlarge", X86, 32, 131072, 1, 8, 30, false),
-    t("m5.12xlarge", X86, 48, 196608, 1, 8, 30, false),
-    t("m5.16xlarge", X86, 64, 262144, 1, 15, 50, false),
-    t("m5.24xlarge", X86, 96, 393216, 1, 15, 50, false),
-    t("m6i.large", X86, 2, 8192, 1, 3, 10, false),
-    t("m6i.xlarge", X86, 4, 16384, 1, 4, 15, false),
-    t("m6i.2xlarge", X86, 8, 32768, 1, 4, 15, false),
-    t("m6i.4xlarge", X86, 16, 65536, 1, 8, 30, false),
-    t("m6i.8xlarge", X86, 32, 131072, 1, 8, 30, false),
-    t("m6i.32xlarge", X86, 128, 524288, 1, 15, 50, true),
-    t("m6g.medium", Arm64, 1, 4096, 1, 2, 4, false),
-    t("m6g.large", Arm64, 2, 8192, 1, 3, 10, false),
-    t("m6g.xlarge", Arm64, 4, 16384, 1, 4, 15, false),
-    t("m6g.2xlarge", Arm64, 8, 32768, 1, 4, 15, false),
-    t("m6g.4xlarge", Arm64, 16, 65536, 1, 8, 30, false),
-    t("c5.large", X86, 2, 4096, 1, 3, 10, false),
-    t("c5.xlarge", X86, 4, 8192, 1, 4, 15, false),
-    t("c5.2xlarge", X86, 8, 16384, 1, 4, 15, false),
-    t("c5.4xlarge", X86, 16, 32768, 1, 8, 30, false),
-    t("c5.9xlarge", X86, 36, 73728, 1, 8, 30, false),
-    t("c5.12xlarge", X86, 48, 98304, 1, 8, 30, false),
-    t("c5.18xlarge", X86, 72, 147456, 1, 15, 50, false),
-    t("c5.24xlarge", X86, 96, 196608, 1, 15, 50, false),
-    t("c5n.large", X86, 2, 5376, 1, 3, 10, false),
-    t("c5n.xlarge", X86, 4, 10752, 1, 4, 15, false),
-    t("c5n.2xlarge", X86, 8, 21504, 1, 4, 15, false),
-    t("c5n.4xlarge", X86, 16, 43008, 1, 8, 30, false),
-    t("c5n.9xlarge", X86, 36, 98304, 1, 8, 30, true),
-    t("c5n.18xlarge", X86, 72, 196608, 1, 15, 50, true),
-    t("c6i.large", X86, 2, 4096, 1, 3, 10, false),
-    t("c6i.xlarge", X86, 4, 8192, 1, 4, 15, false),
-    t("c6i.2xlarge", X86, 8, 16384, 1, 4, 15, false),
-    t("c6i.4xlarge", X86, 16, 32768, 1, 8, 30, false),
-    t("c6i.32xlarge", X86, 128, 262144, 1, 15, 50, true),
-    t("c6gn.large", Arm64, 2, 4096, 1, 3, 10, false),
-    t("c6gn.xlarge", Arm64, 4, 8192, 1, 4, 15, false),
-    t("c6gn.4xlarge", Arm64, 16, 32768, 1, 8, 30, false),
-    t("c6gn.16xlarge", Arm64, 64, 131072, 1, 15, 50, true),
-    t("c7g.medium", Arm64, 1, 2048, 1, 2, 4, false),
-    t("c7g.large", Arm64, 2, 4096, 1, 3, 10, false),
-    t("c7g.xlarge", Arm64, 4, 8192, 1, 4, 15, false),
-    t("c7g.2xlarge", Arm64, 8, 16384, 1, 4, 15, false),
-    t("r5.large", X86, 2, 16384, 1, 3, 10, false),
-    t("r5.xlarge", X86, 4, 32768, 1, 4, 15, false),
-    t("r5.2xlarge", X86, 8, 65536, 1, 4, 15, false),
-    t("r5.4xlarge", X86, 16, 131072, 1, 8, 30, false),
-    t("p4d.24xlarge", X86, 96, 1179648, 4, 15, 50, true),
-    t("p5.48xlarge", X86, 192, 2097152, 32, 2, 50, true),
-    t("hpc6a.48xlarge", X86, 96, 393216, 1, 2, 50, true),
-];
+const BITS_PER_MEGABIT: u64 = 1_000_000;
+const PEAK_BITS_PER_PACKET: u64 = 10_000;
+const TRACKED_PER_VCPU: u64 = 68_406;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn find(name: &str) -> &'static InstanceType {
+        InstanceType::find(name).unwrap()
+    }
 
     #[test]
     fn names_are_unique_and_the_default_is_there() {
@@ -187,13 +203,55 @@ mod tests {
 
     #[test]
     fn limits_are_those_of_the_documentation() {
-        let limits = |name| {
-            let t = InstanceType::find(name).unwrap();
-            (t.interfaces(), t.addresses_per_interface)
-        };
+        let limits = |name| (find(name).interfaces(), find(name).addresses_per_interface);
         assert_eq!(limits("t3.nano"), (2, 2));
         assert_eq!(limits("c5.large"), (3, 10));
         assert_eq!(limits("c5.18xlarge"), (15, 50));
         assert_eq!(limits("p4d.24xlarge"), (60, 50));
+    }
+
+    #[test]
+    fn figures_of_a_row_hold_together() {
+        for t in TYPES {
+            assert!(
+                0 < t.baseline_mbps && t.baseline_mbps <= t.peak_mbps,
+                "{}",
+                t.name
+            );
+            assert!(t.ena_queues >= 1, "{}", t.name);
+            let flexible = [t.ena_queues_max, t.ena_queues_per_card];
+            assert!(
+                flexible == [0, 0]
+                    || t.ena_queues <= t.ena_queues_max && t.ena_queues_max <= t.ena_queues_per_card,
+                "{}",
+                t.name
+            );
+            let ipv6 = t.ipv6_addresses_per_interface;
+            assert!(ipv6 == 0 || ipv6 == t.addresses_per_interface, "{}", t.name);
+        }
+    }
+
+    #[test]
+    fn queue_pairs_are_the_cpus_unless_the_type_or_the_attachment_says_less() {
+        assert_eq!(find("t3.nano").queue_pairs(None), 2);
+        assert_eq!(find("c5n.18xlarge").queue_pairs(None), 32);
+        assert_eq!(find("c6i.32xlarge").queue_pairs(None), 8);
+        assert_eq!(find("c6i.32xlarge").queue_pairs(Some(32)), 32);
+        // A row with more queues than CPUs.
+        assert_eq!(find("r4.large").queue_pairs(None), 2);
+        assert_eq!(find("t2.nano").queue_pairs(None), 1);
+    }
+
+    #[test]
+    fn allowances_follow_the_stated_rule() {
+        let allowances = find("c5n.18xlarge").allowances();
+        assert_eq!(allowances.bandwidth_bps, 100_000_000_000);
+        assert_eq!(allowances.packets_per_second, 10_000_000);
+        assert_eq!(allowances.tracked_connections, 72 * 68_406);
+        let small = find("t3.nano").allowances();
+        assert_eq!(
+            (small.bandwidth_bps, small.packets_per_second),
+            (32_000_000, 500_000)
+        );
     }
 }

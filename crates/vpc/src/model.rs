@@ -9,15 +9,18 @@ use crate::action;
 use crate::command::Command;
 use crate::draft::Draft;
 use crate::error::{Ec2Error, ErrorCode};
-use crate::ids::{AnyId, InstanceId, NetworkInterfaceId, RouteTableId, SecurityGroupId, SubnetId, VpcId};
+use crate::ids::{
+    AnyId, ImageId, InstanceId, NetworkInterfaceId, ResourceId, RouteTableId, SecurityGroupId, SubnetId,
+    VpcId,
+};
 use crate::quota;
 use crate::quota::Quotas;
 use crate::region::{Link, Region};
 use crate::reply::Reply;
 use crate::report::{self, CardReport};
 use crate::resource::{
-    Event, Instance, InstanceState, NetworkInterface, Resource, ResourceKey, RouteTable, SecurityGroup,
-    Subnet, Vpc,
+    BUILT_IN_IMAGE, Event, Instance, InstanceState, NetworkInterface, Resource, ResourceKey, RouteTable,
+    SecurityGroup, Subnet, Vpc,
 };
 use crate::scope::Scope;
 
@@ -209,6 +212,15 @@ impl Model {
     pub fn route_table(&self, id: RouteTableId) -> Option<&RouteTable> {
         self.lookup(|region| region.route_tables.get(&id))
             .map(|(_, found)| found)
+    }
+
+    /// Whether the scope has an image of this id, or the id is the built-in image's.
+    pub fn has_image(&self, scope: &Scope, id: &str) -> bool {
+        let of_ours = || {
+            let id = ImageId::parse(id).ok()?;
+            self.regions.get(scope)?.images.get(&id)
+        };
+        id == BUILT_IN_IMAGE || of_ours().is_some()
     }
 
     /// The public key of a key pair by its name.

@@ -53,6 +53,8 @@ pub const ROUTES_PER_TABLE: usize = 50;
 pub const INSTANCES_PER_REGION: usize = 5_000;
 /// Instances that one RunInstances can ask for.
 pub const INSTANCES_PER_CALL: usize = 1_000;
+/// Images per region: a bound on what control keeps in memory; EC2's own is 50,000.
+pub const IMAGES_PER_REGION: usize = 5_000;
 /// Key pairs per region.
 ///
 /// Source: [AWS doc AWSEC2/latest/UserGuide/ec2-key-pairs.html, 2026-11-23].

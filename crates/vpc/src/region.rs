@@ -10,11 +10,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv6Net};
 
 use crate::ids::{
-    AllocationId, AnyId, AttachmentId, InstanceId, InternetGatewayId, KeyPairId, NetworkInterfaceId,
+    AllocationId, AnyId, AttachmentId, ImageId, InstanceId, InternetGatewayId, KeyPairId, NetworkInterfaceId,
     ResourceId, RouteTableId, SecurityGroupId, SubnetId, VpcId,
 };
 use crate::resource::{
-    Address, Home, Instance, InternetGateway, KeyPair, Mac, NetworkInterface, Resource, RouteTable,
+    Address, Home, Image, Instance, InternetGateway, KeyPair, Mac, NetworkInterface, Resource, RouteTable,
     RouteTarget, SecurityGroup, Subnet, Vpc,
 };
 
@@ -31,6 +31,7 @@ pub(crate) struct Region {
     pub(crate) instances: BTreeMap<InstanceId, Instance>,
     pub(crate) addresses: BTreeMap<AllocationId, Address>,
     pub(crate) key_pairs: BTreeMap<KeyPairId, KeyPair>,
+    pub(crate) images: BTreeMap<ImageId, Image>,
     index: BTreeSet<(Link, AnyId)>,
 }
 
@@ -115,6 +116,7 @@ stored! {
     Instance, InstanceId, instances, Box::new;
     Address, AllocationId, addresses, std::convert::identity;
     KeyPair, KeyPairId, key_pairs, std::convert::identity;
+    Image, ImageId, images, Box::new;
 }
 
 impl Region {
@@ -131,6 +133,7 @@ impl Region {
             instances: BTreeMap::new(),
             addresses: BTreeMap::new(),
             key_pairs: BTreeMap::new(),
+            images: BTreeMap::new(),
             index: BTreeSet::new(),
         }
     }
@@ -152,6 +155,7 @@ impl Region {
             Resource::Instance(r) => _ = self.instances.insert(r.id, *r),
             Resource::Address(r) => _ = self.addresses.insert(r.id, r),
             Resource::KeyPair(r) => _ = self.key_pairs.insert(r.id, r),
+            Resource::Image(r) => _ = self.images.insert(r.id, *r),
         }
     }
 
@@ -174,6 +178,7 @@ impl Region {
             }
             AnyId::Address(id) => self.addresses.remove(&id).map(Resource::Address),
             AnyId::KeyPair(id) => self.key_pairs.remove(&id).map(Resource::KeyPair),
+            AnyId::Image(id) => self.images.remove(&id).map(|r| Resource::Image(Box::new(r))),
         };
         for link in old.iter().flat_map(links) {
             self.index.remove(&(link, id));
@@ -202,6 +207,10 @@ impl Region {
             }
             AnyId::Address(id) => self.addresses.get(&id).cloned().map(Resource::Address),
             AnyId::KeyPair(id) => self.key_pairs.get(&id).cloned().map(Resource::KeyPair),
+            AnyId::Image(id) => {
+                let found = self.images.get(&id).cloned();
+                found.map(|r| Resource::Image(Box::new(r)))
+            }
         }
     }
 
@@ -217,6 +226,7 @@ impl Region {
             .chain(self.instances.keys().map(|id| AnyId::Instance(*id)))
             .chain(self.addresses.keys().map(|id| AnyId::Address(*id)))
             .chain(self.key_pairs.keys().map(|id| AnyId::KeyPair(*id)))
+            .chain(self.images.keys().map(|id| AnyId::Image(*id)))
     }
 
     /// The resources that a link leads to, in the order of kind and id.
@@ -237,7 +247,7 @@ impl Region {
 /// The links of a resource.
 pub(crate) fn links(resource: &Resource) -> Vec<Link> {
     match resource {
-        Resource::Home(_) | Resource::KeyPair(_) => Vec::new(),
+        Resource::Home(_) | Resource::KeyPair(_) | Resource::Image(_) => Vec::new(),
         Resource::Vpc(r) => {
             let blocks = r.ipv6_cidr_blocks.iter();
             blocks.map(|block| Link::Ipv6Block(block.cidr)).collect()

@@ -11,6 +11,7 @@ mod account;
 mod address;
 mod gateway;
 mod group;
+mod image;
 mod instance;
 mod interface;
 mod route;
@@ -21,6 +22,7 @@ pub use account::*;
 pub use address::*;
 pub use gateway::*;
 pub use group::*;
+pub use image::*;
 pub use instance::*;
 pub use interface::*;
 pub use route::*;
@@ -130,6 +132,18 @@ pub enum Reply {
     ModifyInstanceMetadataOptions(ModifyInstanceMetadataOptionsResult),
     /// Of `DescribeInstanceTypes`.
     DescribeInstanceTypes(DescribeInstanceTypesResult),
+    /// Of `RegisterImage`.
+    RegisterImage(RegisterImageResult),
+    /// Of `DeregisterImage`.
+    DeregisterImage(DeregisterImageResult),
+    /// Of `DescribeImages`.
+    DescribeImages(DescribeImagesResult),
+    /// Of `DescribeImageAttribute`.
+    DescribeImageAttribute(DescribeImageAttributeResult),
+    /// Of `GetConsoleOutput`.
+    GetConsoleOutput(GetConsoleOutputResult),
+    /// Of `ModifyInstanceNetworkPerformanceOptions`.
+    ModifyInstanceNetworkPerformanceOptions(ModifyInstanceNetworkPerformanceOptionsResult),
     /// Of `DescribeTags`.
     DescribeTags(DescribeTagsResult),
     /// Of `DescribeAvailabilityZones`.
@@ -204,6 +218,12 @@ from_results! {
     DescribeInstanceAttribute(DescribeInstanceAttributeResult),
     ModifyInstanceMetadataOptions(ModifyInstanceMetadataOptionsResult),
     DescribeInstanceTypes(DescribeInstanceTypesResult),
+    RegisterImage(RegisterImageResult),
+    DeregisterImage(DeregisterImageResult),
+    DescribeImages(DescribeImagesResult),
+    DescribeImageAttribute(DescribeImageAttributeResult),
+    GetConsoleOutput(GetConsoleOutputResult),
+    ModifyInstanceNetworkPerformanceOptions(ModifyInstanceNetworkPerformanceOptionsResult),
     DescribeTags(DescribeTagsResult),
     DescribeAvailabilityZones(DescribeAvailabilityZonesResult),
     DescribeRegions(DescribeRegionsResult),

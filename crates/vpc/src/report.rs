@@ -15,7 +15,8 @@ pub enum CardReport {
         /// The instance.
         instance_id: InstanceId,
     },
-    /// The instance could not be made; it goes to `terminated` with the reason.
+    /// The instance could not be made; it goes to `terminated` with the reason, or back to `stopped` when it
+    /// was started after a stop.
     InstanceFailed {
         /// The instance.
         instance_id: InstanceId,
@@ -78,7 +79,12 @@ pub(crate) fn take(draft: &mut Draft<'_>, report: &CardReport) {
         }
         CardReport::InstanceFailed { reason, .. } if is_up(state) => {
             because(draft, id, "Server.InternalError", reason);
-            finish_termination(draft, id);
+            let starts = draft.get::<Instance>(id).map_or(0, |i| i.starts);
+            if state == InstanceState::Pending && starts > 0 {
+                stopped(draft, id);
+            } else {
+                finish_termination(draft, id);
+            }
         }
         CardReport::InstanceExited { .. } if is_up(state) => {
             because(

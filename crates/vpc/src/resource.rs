@@ -5,6 +5,7 @@
 //! interface) is stored on both, changes in one call, and the property tests hold it together.
 
 mod group;
+mod image;
 mod instance;
 mod interface;
 mod network;
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use group::*;
+pub use image::*;
 pub use instance::*;
 pub use interface::*;
 pub use network::*;
@@ -85,6 +87,8 @@ text_enum! {
         Address = "elastic-ip",
         /// [`KeyPair`].
         KeyPair = "key-pair",
+        /// [`Image`].
+        Image = "image",
     }
 }
 
@@ -126,6 +130,8 @@ pub enum Resource {
     Address(Address),
     /// A key pair.
     KeyPair(KeyPair),
+    /// An image.
+    Image(Box<Image>),
 }
 
 impl Resource {
@@ -142,6 +148,7 @@ impl Resource {
             Self::Instance(r) => AnyId::Instance(r.id),
             Self::Address(r) => AnyId::Address(r.id),
             Self::KeyPair(r) => AnyId::KeyPair(r.id),
+            Self::Image(r) => AnyId::Image(r.id),
         }
     }
 }

@@ -7,9 +7,13 @@
 //! Source: [botocore data/ec2/2016-11-15/service-2.json, 1.44].
 
 mod common;
+mod image;
+mod instance_type;
 mod request;
 mod response;
 
 pub use common::*;
+pub use image::*;
+pub use instance_type::*;
 pub use request::*;
 pub use response::*;

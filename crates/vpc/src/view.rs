@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::draft::Draft;
+use crate::instance_type::Feature;
 use crate::resource::{
     Attachment, Instance, Mac, MetadataOptions, NetworkInterface, PublicAssociation, SecurityGroup, Tags,
     Tenancy, Vpc,
@@ -103,6 +104,9 @@ pub(crate) fn attachment(draft: &Draft<'_>, attachment: &Attachment) -> shape::N
         instance_id: Some(attachment.instance_id.to_string()),
         instance_owner_id: Some(draft.scope.account.to_string()),
         status: Some(attachment.status.to_string()),
+        ena_queue_count: attachment
+            .ena_queue_count
+            .and_then(|count| i32::try_from(count).ok()),
     }
 }
 
@@ -168,13 +172,16 @@ pub(crate) fn instance(draft: &Draft<'_>, instance: &Instance) -> shape::Instanc
             .as_ref()
             .and_then(|i| i.token.split_once(':'))
             .map(|(_, t)| t.to_owned()),
-        ena_support: Some(true),
+        ena_support: Some(instance.ena_support),
         hypervisor: Some("xen".into()),
         network_interfaces: interfaces.iter().map(|i| instance_interface(draft, i)).collect(),
-        root_device_name: Some("/dev/xvda".into()),
+        root_device_name: Some(instance.root_device_name.clone()),
         root_device_type: Some("ebs".into()),
         security_groups: primary.map(|i| groups(draft, i)).unwrap_or_default(),
         source_dest_check: primary.map(|i| i.source_dest_check),
+        sriov_net_support: instance
+            .sriov_net_support
+            .then(|| crate::action::SRIOV_SIMPLE.to_owned()),
         state_reason: instance.state_reason.as_ref().map(|reason| shape::StateReason {
             code: Some(reason.code.clone()),
             message: Some(reason.message.clone()),
@@ -187,6 +194,11 @@ pub(crate) fn instance(draft: &Draft<'_>, instance: &Instance) -> shape::Instanc
             hostname_type: Some(instance.private_dns.hostname_type.to_string()),
             enable_resource_name_dns_a_record: Some(instance.private_dns.resource_name_a_record),
             enable_resource_name_dns_aaaa_record: Some(instance.private_dns.resource_name_aaaa_record),
+        }),
+        network_performance_options: kind.filter(|kind| kind.has(Feature::Weighted)).map(|_| {
+            shape::InstanceNetworkPerformanceOptions {
+                bandwidth_weighting: Some(instance.bandwidth_weighting.to_string()),
+            }
         }),
         ipv6_address: shown.ipv6_address,
         instance_id: Some(instance.id.to_string()),
@@ -259,6 +271,7 @@ fn instance_interface(draft: &Draft<'_>, found: &NetworkInterface) -> shape::Ins
                 device_index: a.device_index,
                 status: a.status,
                 network_card_index: a.network_card_index,
+                ena_queue_count: a.ena_queue_count,
             }),
         description: shown.description,
         groups: shown.groups,

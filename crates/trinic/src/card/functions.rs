@@ -203,6 +203,10 @@ mod tests {
             ipv6: vec![Ipv6Addr::LOCALHOST],
             dns: Vec::new(),
             domain: String::new(),
+            network_card_index: 0,
+            ena: false,
+            ena_queue_pairs: 0,
+            allowances: None,
         }
     }
 

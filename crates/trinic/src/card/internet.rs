@@ -37,6 +37,10 @@ pub fn spec() -> InstanceSpec {
         ipv6: vec![ADDRESS_V6],
         dns: Vec::new(),
         domain: String::new(),
+        network_card_index: 0,
+        ena: false,
+        ena_queue_pairs: 0,
+        allowances: None,
     };
     InstanceSpec {
         id: INTERNET.into(),
@@ -44,6 +48,9 @@ pub fn spec() -> InstanceSpec {
         kind: InstanceKind::Managed,
         user_data: None,
         reboots: 0,
+        vcpus: 0,
+        memory_mib: 0,
+        vm: None,
         interfaces: vec![interface],
         metadata: metadata(),
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use base64::Engine as _;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, SERVER};
@@ -23,12 +24,17 @@ use trinic_ec2::error::ApiError;
 use trinic_ec2::http::{self, HttpReply, Policy};
 use trinic_ec2::query::MAX_REQUEST_BYTES;
 use trinic_ec2::sigv4::Request;
+use trinic_switch::tables::Id;
+use trinic_vpc::reply::{GetConsoleOutputResult, Reply};
 use trinic_vpc::{AccountId, RegionName, Scope};
 
 use super::engine::Engine;
+use super::images;
+use super::link::{AskError, Link};
+use crate::protocol::Query;
 
 /// Serves connections for ever.
-pub async fn serve(listener: TcpListener, engine: Engine) {
+pub async fn serve(listener: TcpListener, engine: Engine, link: Link) {
     let slots = Arc::new(Semaphore::new(CONNECTION_LIMIT));
     let crowd = Arc::new(Notify::new());
     loop {
@@ -40,10 +46,10 @@ pub async fn serve(listener: TcpListener, engine: Engine) {
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let engine = engine.clone();
+                let (engine, link) = (engine.clone(), link.clone());
                 let crowd = crowd.clone();
                 tokio::spawn(async move {
-                    connection(stream, engine, &crowd).await;
+                    connection(stream, engine, link, &crowd).await;
                     drop(slot);
                 });
             }
@@ -57,14 +63,14 @@ pub async fn serve(listener: TcpListener, engine: Engine) {
 
 /// Serves a connection until it ends, or until it is the one that has waited longest of a crowd of
 /// [`CONNECTION_LIMIT`] and has no call to answer: so clients that fall silent shut nobody out.
-async fn connection(stream: TcpStream, engine: Engine, crowd: &Notify) {
+async fn connection(stream: TcpStream, engine: Engine, link: Link, crowd: &Notify) {
     // A small answer must not wait for the client's acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let is_busy = Arc::new(AtomicBool::new(false));
     let busy = is_busy.clone();
     let service = service_fn(move |request| {
-        let (engine, busy) = (engine.clone(), busy.clone());
-        async move { Ok::<_, Infallible>(answer(request, &engine, &busy).await) }
+        let (engine, link, busy) = (engine.clone(), link.clone(), busy.clone());
+        async move { Ok::<_, Infallible>(answer(request, &engine, &link, &busy).await) }
     });
     let mut served = pin!(
         http1::Builder::new()
@@ -97,6 +103,7 @@ async fn connection(stream: TcpStream, engine: Engine, crowd: &Notify) {
 async fn answer(
     request: hyper::Request<Incoming>,
     engine: &Engine,
+    link: &Link,
     is_busy: &AtomicBool,
 ) -> Response<Full<Bytes>> {
     let request_id = http::request_id(rand::random());
@@ -118,7 +125,7 @@ async fn answer(
         body: &body,
     };
     is_busy.store(true, Ordering::Relaxed);
-    let reply = decide(&request, &request_id, engine).await;
+    let reply = decide(&request, &request_id, engine, link).await;
     is_busy.store(false, Ordering::Relaxed);
     response(reply)
 }
@@ -150,7 +157,7 @@ async fn read(body: Incoming) -> Result<Bytes, ApiError> {
     }
 }
 
-async fn decide(request: &Request<'_>, request_id: &str, engine: &Engine) -> HttpReply {
+async fn decide(request: &Request<'_>, request_id: &str, engine: &Engine, link: &Link) -> HttpReply {
     let now_s = jiff::Timestamp::now().as_second();
     let call = match http::handle(request, now_s, request_id, &Policy::default()) {
         Ok(call) => call,
@@ -161,10 +168,38 @@ async fn decide(request: &Request<'_>, request_id: &str, engine: &Engine) -> Htt
         let error = ApiError::new("AuthFailure", "The signature's scope names no region that can be");
         return HttpReply::error(error, request_id);
     };
+    if let Err(error) = images::check(&call.command).await {
+        return call.answer(Err(&error));
+    }
     match engine.call(Scope { account, region }, call.command.clone()).await {
+        Ok(Ok(Reply::GetConsoleOutput(result))) => match console(result, link).await {
+            Ok(result) => call.answer(Ok(&result.into())),
+            Err(error) => HttpReply::error(ApiError::new("Unavailable", error.to_string()), request_id),
+        },
         Ok(decided) => call.answer(decided.as_ref()),
         Err(ended) => HttpReply::error(ApiError::new("Unavailable", ended.to_string()), request_id),
     }
+}
+
+/// Adds what the instance printed, which the card has. An instance that never ran has no console: EC2 leaves
+/// the output out then.
+async fn console(
+    mut result: GetConsoleOutputResult,
+    link: &Link,
+) -> Result<GetConsoleOutputResult, AskError> {
+    let instance = Id::from(result.instance_id.as_deref().unwrap_or_default());
+    match link.ask(Query::Console { instance }).await {
+        Ok(answer) => {
+            let output = answer.get("output").and_then(|output| output.as_str());
+            let output = output.unwrap_or_default().as_bytes();
+            let last = output.len().saturating_sub(CONSOLE_BYTES);
+            let encoded = base64::engine::general_purpose::STANDARD.encode(&output[last..]);
+            result.output = Some(encoded);
+        }
+        Err(AskError::Refused(_)) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(result)
 }
 
 /// A reply after which the connection ends, since the rest of the request is not read.
@@ -196,6 +231,8 @@ fn response(reply: HttpReply) -> Response<Full<Bytes>> {
     response
 }
 
+/// Source: [AWS doc AWSEC2/latest/APIReference/API_GetConsoleOutput.html, 2026-11-23].
+const CONSOLE_BYTES: usize = 64 << 10;
 const CONNECTION_LIMIT: usize = 512;
 const HEADERS_LIMIT: usize = 64;
 const HEAD_LIMIT: Duration = Duration::from_secs(30);

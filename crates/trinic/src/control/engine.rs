@@ -258,7 +258,7 @@ impl Worker {
             now: Timestamp::now(),
         };
         let decided = self
-            .check_image(command)
+            .check_image(&context.scope, command)
             .and_then(|()| self.loaded.model.decide(&context, &mut self.rng, command));
         let answer = decided.map(|(events, answer)| {
             self.stage(events, batch);
@@ -272,15 +272,17 @@ impl Worker {
     }
 
     /// With `--strict-images`, refuses ids of images that are not here, as EC2 does.
-    fn check_image(&self, command: &Command) -> Result<(), Ec2Error> {
+    fn check_image(&self, scope: &Scope, command: &Command) -> Result<(), Ec2Error> {
         let Command::RunInstances(run) = command else {
             return Ok(());
         };
         match run.image_id.as_deref() {
-            Some(image) if self.strict_images && image != BUILT_IN_IMAGE => Err(Ec2Error::new(
-                ErrorCode::InvalidAmiIdNotFound,
-                format!("The image id '[{image}]' does not exist"),
-            )),
+            Some(image) if self.strict_images && !self.loaded.model.has_image(scope, image) => {
+                Err(Ec2Error::new(
+                    ErrorCode::InvalidAmiIdNotFound,
+                    format!("The image id '[{image}]' does not exist"),
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -467,9 +469,6 @@ impl Worker {
         self.subscriber = subscriber.try_send(snapshot).is_ok().then_some(subscriber);
     }
 }
-
-/// The one image that is here: this machine's own files.
-pub const BUILT_IN_IMAGE: &str = "ami-00000000000000001";
 
 /// Requests that wait; more wait in their callers.
 const QUEUE_LIMIT: usize = 1024;

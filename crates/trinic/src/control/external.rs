@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use rand::Rng;
 use trinic_vpc::ids::{AttachmentId, InstanceId, NetworkInterfaceId, ReservationId, ResourceId};
 use trinic_vpc::resource::{
-    Attachment, AttachmentStatus, Event, HostnameType, Instance, InstanceState, MetadataOptions,
-    NetworkInterface, PrivateDnsOptions, Resource, ShutdownBehavior, Tags,
+    Attachment, AttachmentStatus, BandwidthWeighting, Event, HostnameType, Instance, InstanceState,
+    MetadataOptions, NetworkInterface, PrivateDnsOptions, Resource, ShutdownBehavior, Tags,
 };
 use trinic_vpc::{Ec2Error, ErrorCode, Model, Scope, zone};
 
@@ -84,6 +84,7 @@ pub fn decide(
         status: AttachmentStatus::Attaching,
         attach_time: now,
         delete_on_termination: false,
+        ena_queue_count: None,
     });
     let events = vec![
         Event::Put(scope.clone(), Resource::Instance(Box::new(instance))),
@@ -103,11 +104,17 @@ fn record(scope: &Scope, interface: &NetworkInterface, now: Timestamp, rng: &mut
         reservation_id: ReservationId::random(rng),
         ami_launch_index: 0,
         image_id: IMAGE_ID.into(),
+        vm: None,
+        root_device_name: ROOT_DEVICE.into(),
+        ena_support: true,
+        sriov_net_support: false,
+        bandwidth_weighting: BandwidthWeighting::Default,
         instance_type: INSTANCE_TYPE.into(),
         key_name: None,
         launch_time: now,
         state: InstanceState::Pending,
         reboots: 0,
+        starts: 0,
         state_reason: None,
         transition_reason: String::new(),
         terminated: None,
@@ -131,6 +138,9 @@ fn record(scope: &Scope, interface: &NetworkInterface, now: Timestamp, rng: &mut
 
 /// ImageId that the API shows for external instances, which have no image.
 const IMAGE_ID: &str = "ami-00000000";
+
+/// RootDeviceName that the API shows for external instances, whose disks are their user's own.
+const ROOT_DEVICE: &str = "/dev/xvda";
 
 /// InstanceType that the API shows for external instances.
 pub const INSTANCE_TYPE: &str = "trinic.external";

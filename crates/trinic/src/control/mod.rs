@@ -17,6 +17,7 @@ pub mod api;
 pub mod card_process;
 pub mod engine;
 pub mod external;
+pub mod images;
 pub mod link;
 pub mod list;
 pub mod spec;
@@ -109,7 +110,7 @@ pub async fn run(options: Options, ready: impl FnOnce(&Ready)) -> anyhow::Result
         end,
     };
     tokio::spawn(admin::serve(admin_listener, admin));
-    tokio::spawn(api::serve(listener, engine.clone()));
+    tokio::spawn(api::serve(listener, engine.clone(), link.clone()));
     tokio::spawn(expire(engine));
     options
         .state

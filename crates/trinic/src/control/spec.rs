@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use trinic_linklocal::metadata::{InstanceMetadata, InterfaceMetadata, MetadataOptions};
 use trinic_switch::tables::{Id, router_of};
 use trinic_vpc::ids::InstanceId;
+use trinic_vpc::instance_type::{EnaSupport, InstanceType};
 use trinic_vpc::resource::{AttachmentStatus, Instance, NetworkInterface};
 use trinic_vpc::{Model, Scope, zone};
 
 use super::external::Externals;
-use crate::protocol::{InstanceKind, InstanceSpec, InterfaceSpec};
+use crate::protocol::{Allowances, InstanceKind, InstanceSpec, InterfaceSpec};
 
 /// The spec of an instance that the card should have; `None` for one that it should not.
 pub fn instance(model: &Model, externals: &Externals, id: InstanceId) -> Option<InstanceSpec> {
@@ -29,14 +30,18 @@ pub fn instance(model: &Model, externals: &Externals, id: InstanceId) -> Option<
         })
         .collect();
     let netns = externals.netns(id);
+    let kind = InstanceType::find(&instance.instance_type);
     Some(InstanceSpec {
         id: Id::from(id.to_string()),
         hostname: host_part(&instance.private_dns_name).to_owned(),
         user_data: instance.user_data.clone(),
         reboots: instance.reboots,
+        vcpus: kind.map_or(0, |kind| kind.vcpus),
+        memory_mib: kind.map_or(0, |kind| kind.memory_mib),
+        vm: instance.vm.clone(),
         interfaces: interfaces
             .iter()
-            .map(|interface| interface_spec(model, scope, interface))
+            .map(|interface| interface_spec(model, scope, instance, interface))
             .collect(),
         metadata: metadata(model, scope, instance, &interfaces),
         kind: netns.map_or(InstanceKind::Managed, |netns| InstanceKind::External {
@@ -45,12 +50,20 @@ pub fn instance(model: &Model, externals: &Externals, id: InstanceId) -> Option<
     })
 }
 
-fn interface_spec(model: &Model, scope: &Scope, interface: &NetworkInterface) -> InterfaceSpec {
+fn interface_spec(
+    model: &Model,
+    scope: &Scope,
+    instance: &Instance,
+    interface: &NetworkInterface,
+) -> InterfaceSpec {
     let subnet = model.subnet(interface.subnet_id);
     let cidr = subnet.and_then(|subnet| subnet.cidr);
+    let kind = InstanceType::find(&instance.instance_type);
+    let attachment = interface.attachment.as_ref();
+    let ena = has_ena(instance, kind);
     InterfaceSpec {
         id: Id::from(interface.id.to_string()),
-        device_index: interface.attachment.as_ref().map_or(0, |a| a.device_index),
+        device_index: attachment.map_or(0, |a| a.device_index),
         mac: interface.mac,
         mtu: MTU_BYTES,
         ipv4: interface.private_addresses.iter().map(|a| a.address).collect(),
@@ -59,7 +72,25 @@ fn interface_spec(model: &Model, scope: &Scope, interface: &NetworkInterface) ->
         ipv6: interface.ipv6_addresses.clone(),
         dns: resolvers(model, interface),
         domain: zone::private_domain(&scope.region),
+        network_card_index: attachment.map_or(0, |a| a.network_card_index),
+        ena,
+        ena_queue_pairs: if ena {
+            let asked = attachment.and_then(|a| a.ena_queue_count);
+            kind.map_or(EXTERNAL_QUEUE_PAIRS, |kind| kind.queue_pairs(asked))
+        } else {
+            0
+        },
+        allowances: kind.map(InstanceType::allowances).map(|allowed| Allowances {
+            bandwidth_bps: allowed.bandwidth_bps,
+            packets_per_second: allowed.packets_per_second,
+            tracked_connections: allowed.tracked_connections,
+        }),
     }
+}
+
+/// Whether the instance has an ENA. A machine of the user's own has no type that could lack it.
+fn has_ena(instance: &Instance, kind: Option<&InstanceType>) -> bool {
+    instance.ena_support && kind.is_none_or(|kind| kind.ena != EnaSupport::Unsupported)
 }
 
 /// The VPC's resolver: base of the primary block + 2; in a subnet without IPv4 the link-local one.
@@ -174,6 +205,8 @@ fn host_part(name: &str) -> &str {
 /// MTU inside a VPC. Source: [AWS doc AWSEC2/latest/UserGuide/network_mtu.html, 2026-11-23].
 const MTU_BYTES: u32 = 9001;
 const IPV4_HOST_PREFIX: u8 = 32;
+/// As many as any instance type has by default; a driver takes one a CPU of its machine.
+const EXTERNAL_QUEUE_PAIRS: u32 = 32;
 
 /// Source: [AWS doc vpc/latest/userguide/AmazonDNS-concepts.html, 2026-11-23].
 const RESOLVER_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253);

@@ -373,3 +373,76 @@ async fn an_interface_goes_into_a_namespace_of_the_users_own_and_out_again() {
         "it survives the instance, free again"
     );
 }
+
+/// What a card is told of the one instance that a launch makes.
+async fn told_of(engine: &Engine, launch: Value) -> InstanceSpec {
+    call(engine, "RunInstances", launch).await.unwrap();
+    let card = Card::fresh(engine).await;
+    assert_eq!(card.instances.len(), 1);
+    card.instances.into_values().next().unwrap()
+}
+
+#[tokio::test]
+async fn a_card_is_told_of_enas_queues_allowances_and_what_a_machine_boots() {
+    let engine = engine(&TestStore::default());
+    let location = "file:///boot/vmlinuz?initrd=/boot/initrd&append=console=ttyS0";
+    let image = json!({ "Name": "guest", "ImageLocation": location, "EnaSupport": true });
+    let Reply::RegisterImage(registered) = call(&engine, "RegisterImage", image).await.unwrap() else {
+        panic!("another reply");
+    };
+    let spec = told_of(
+        &engine,
+        json!({
+            "ImageId": registered.image_id, "MinCount": 1, "MaxCount": 1, "InstanceType": "m6i.8xlarge",
+            "NetworkInterfaces": [
+                { "DeviceIndex": 0, "EnaQueueCount": 32 },
+                { "DeviceIndex": 1 },
+            ],
+        }),
+    )
+    .await;
+    assert_eq!((spec.vcpus, spec.memory_mib), (32, 131_072));
+    let vm = spec.vm.unwrap();
+    assert_eq!(vm.kernel.as_deref(), Some("/boot/vmlinuz"));
+    assert_eq!(vm.append.as_deref(), Some("console=ttyS0"));
+    let queues = spec.interfaces.iter().map(|i| (i.ena, i.ena_queue_pairs));
+    assert_eq!(queues.collect::<Vec<_>>(), [(true, 32), (true, 8)]);
+    let allowances = spec.interfaces[1].allowances.unwrap();
+    assert_eq!(allowances.bandwidth_bps, 12_500_000_000);
+    assert_eq!(allowances.packets_per_second, 1_250_000);
+    assert_eq!(allowances.tracked_connections, 32 * 68_406);
+}
+
+#[tokio::test]
+async fn without_ena_support_or_the_adapter_a_card_shows_the_traditional_card() {
+    for (ena_support, kind, ena) in [
+        (true, "t2.micro", false),
+        (true, "r4.large", true),
+        (false, "r4.large", false),
+    ] {
+        let engine = engine(&TestStore::default());
+        let image = json!({ "Name": "plain", "EnaSupport": ena_support });
+        let Reply::RegisterImage(registered) = call(&engine, "RegisterImage", image).await.unwrap() else {
+            panic!("another reply");
+        };
+        let image = registered.image_id;
+        let launch = json!({ "ImageId": image, "MinCount": 1, "MaxCount": 1, "InstanceType": kind });
+        let spec = told_of(&engine, launch).await;
+        assert_eq!(spec.vm, None);
+        assert_eq!(spec.interfaces[0].ena, ena, "{kind}");
+        assert_eq!(spec.interfaces[0].ena_queue_pairs > 0, ena, "{kind}");
+    }
+}
+
+#[test]
+fn a_spec_of_an_older_control_is_understood() {
+    let old = json!({
+        "id": "eni-1", "device_index": 1, "mac": [2, 0, 0, 0, 0, 1], "mtu": 9001, "ipv4": [],
+        "ipv4_prefix_len": 24, "ipv4_router": null, "ipv6": [], "dns": [], "domain": "",
+    });
+    let spec: crate::protocol::InterfaceSpec = serde_json::from_value(old).unwrap();
+    assert_eq!(
+        (spec.ena, spec.ena_queue_pairs, spec.allowances),
+        (false, 0, None)
+    );
+}

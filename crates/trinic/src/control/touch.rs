@@ -70,6 +70,8 @@ fn put(before: &Model, resource: &Resource) -> BTreeSet<InstanceId> {
         Resource::SecurityGroup(_)
         | Resource::Home(_)
         | Resource::KeyPair(_)
+        // An instance keeps what its image said when it was launched.
+        | Resource::Image(_)
         | Resource::InternetGateway(_)
         | Resource::RouteTable(_)
         | Resource::Address(_) => BTreeSet::new(),

@@ -461,6 +461,10 @@ pub(crate) fn function(n: u8, device_index: u32) -> InterfaceSpec {
         ipv6: interface.ipv6,
         dns: vec![Ipv4Addr::new(10, 0, 0, 2).into()],
         domain: "ec2.internal".into(),
+        network_card_index: 0,
+        ena: false,
+        ena_queue_pairs: 0,
+        allowances: None,
     }
 }
 
@@ -477,6 +481,9 @@ pub(crate) fn instance(id: &str, interfaces: &[u8]) -> InstanceSpec {
         kind: InstanceKind::Managed,
         user_data: None,
         reboots: 0,
+        vcpus: 2,
+        memory_mib: 1024,
+        vm: None,
         metadata: metadata(id, &functions),
         interfaces: functions,
     }

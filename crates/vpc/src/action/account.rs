@@ -9,8 +9,8 @@ use crate::command::{
 use crate::draft::Draft;
 use crate::error::{Ec2Error, ErrorCode};
 use crate::ids::{
-    AllocationId, InstanceId, InternetGatewayId, KeyPairId, NetworkInterfaceId, ResourceId, RouteTableId,
-    SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId, clip,
+    AllocationId, ImageId, InstanceId, InternetGatewayId, KeyPairId, NetworkInterfaceId, ResourceId,
+    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId, clip,
 };
 use crate::quota;
 use crate::region::Stored;
@@ -19,8 +19,8 @@ use crate::reply::{
     DescribeKeyPairsResult, DescribeRegionsResult, DescribeTagsResult, ImportKeyPairResult, Reply,
 };
 use crate::resource::{
-    Address, Instance, InternetGateway, KeyPair, Kind, NetworkInterface, RouteTable, SecurityGroup, Subnet,
-    Tags, Vpc,
+    Address, Image, Instance, InternetGateway, KeyPair, Kind, NetworkInterface, RouteTable, SecurityGroup,
+    Subnet, Tags, Vpc,
 };
 use crate::select::{Field, Item, Selection, select, text};
 use crate::shape::{self, Tag, TagDescription};
@@ -79,6 +79,7 @@ fn edit_tags(draft: &mut Draft<'_>, text: &str, new: Option<Tags>) -> Result<Tag
         InstanceId => Instance,
         AllocationId => Address,
         KeyPairId => KeyPair,
+        ImageId => Image,
     }
     if text.starts_with(SecurityGroupRuleId::PREFIX) {
         return edit_rule_tags(draft, text, new);
@@ -138,6 +139,7 @@ pub(super) fn describe_tags(draft: &mut Draft<'_>, c: &DescribeTags) -> Outcome 
         Instance => Instance,
         Address => Address,
         KeyPair => KeyPair,
+        Image => Image,
     }
     for rule in draft.all::<SecurityGroup>().flat_map(|g| &g.rules) {
         describe_tags_of(

@@ -1,27 +1,27 @@
-//! Instances after their launch: stopping, starting, terminating, showing, changing.
+//! Instances after their launch: stopping, starting, terminating, showing.
 
 use super::Outcome;
-use super::check::{bad_value, required, some};
-use super::{address, group, interface};
+use super::check::{bad_value, some};
+use super::instance_attribute::check_ena;
+use super::{address, interface};
 use crate::command::{
-    DescribeInstanceAttribute, DescribeInstanceStatus, DescribeInstanceTypes, DescribeInstances,
-    ModifyInstanceAttribute, ModifyInstanceMetadataOptions, RebootInstances, StartInstances, StopInstances,
-    TerminateInstances,
+    DescribeInstanceStatus, DescribeInstances, GetConsoleOutput, ModifyInstanceMetadataOptions,
+    RebootInstances, StartInstances, StopInstances, TerminateInstances,
 };
 use crate::draft::Draft;
 use crate::error::{Ec2Error, ErrorCode};
 use crate::ids::{InstanceId, ResourceId, clip};
-use crate::instance_type::{InstanceType, TYPES};
+use crate::instance_type::InstanceType;
 use crate::reply::{
-    DescribeInstanceAttributeResult, DescribeInstanceStatusResult, DescribeInstanceTypesResult,
-    DescribeInstancesResult, ModifyInstanceMetadataOptionsResult, Reply, StartInstancesResult,
-    StopInstancesResult, TerminateInstancesResult,
+    DescribeInstanceStatusResult, DescribeInstancesResult, GetConsoleOutputResult,
+    ModifyInstanceMetadataOptionsResult, Reply, StartInstancesResult, StopInstancesResult,
+    TerminateInstancesResult,
 };
 use crate::resource::{
     Instance, InstanceState, MetadataOptions, NetworkInterface, ShutdownBehavior, StateReason,
 };
 use crate::select::{Field, Item, Selection, flag, number, select, text, time};
-use crate::shape::{self, AttributeBooleanValue, AttributeValue, InstanceStateChange};
+use crate::shape::{self, InstanceStateChange};
 use crate::view;
 use crate::zone;
 
@@ -101,6 +101,15 @@ pub(super) fn start_instances(draft: &mut Draft<'_>, c: &StartInstances) -> Outc
         if !state.is_some_and(|s| good.contains(&s)) {
             return Err(wrong_state(*id, "started"));
         }
+        if let Some(instance) = draft.get::<Instance>(*id)
+            && let Some(kind) = InstanceType::find(&instance.instance_type)
+        {
+            check_ena(
+                kind,
+                instance.ena_support,
+                "Ensure that your instance is enabled for ENA.",
+            )?;
+        }
     }
     let mut changes = Vec::new();
     for id in ids {
@@ -116,6 +125,7 @@ pub(super) fn start_instances(draft: &mut Draft<'_>, c: &StartInstances) -> Outc
                 draft.change::<Instance>(id, |instance| {
                     instance.state = InstanceState::Pending;
                     instance.launch_time = now;
+                    instance.starts = instance.starts.wrapping_add(1);
                     instance.state_reason = None;
                     instance.transition_reason = String::new();
                 });
@@ -140,6 +150,24 @@ pub(super) fn reboot_instances(draft: &mut Draft<'_>, c: &RebootInstances) -> Ou
         draft.change::<Instance>(id, |instance| instance.reboots = instance.reboots.wrapping_add(1));
     }
     Ok(Reply::Done)
+}
+
+/// The output is the card's; who has the card fills it in.
+pub(super) fn get_console_output(draft: &mut Draft<'_>, c: &GetConsoleOutput) -> Outcome {
+    let instance = draft.need::<Instance>("instanceId", &c.instance_id)?;
+    let kind = InstanceType::find(&instance.instance_type);
+    if c.latest == Some(true) && kind.is_some_and(|kind| !kind.is_nitro()) {
+        return Err(Ec2Error::new(
+            ErrorCode::UnsupportedOperation,
+            "This instance type does not support retrieving the latest console logs; only types on Nitro do.",
+        ));
+    }
+    Ok(GetConsoleOutputResult {
+        instance_id: Some(instance.id.to_string()),
+        timestamp: Some(draft.now),
+        output: None,
+    }
+    .into())
 }
 
 /// Changes an instance's state.
@@ -245,7 +273,7 @@ fn changed(
     }
 }
 
-fn wrong_state(id: InstanceId, done: &str) -> Ec2Error {
+pub(super) fn wrong_state(id: InstanceId, done: &str) -> Ec2Error {
     Ec2Error::new(
         ErrorCode::IncorrectInstanceState,
         format!("The instance '{id}' is not in a state from which it can be {done}."),
@@ -355,140 +383,6 @@ fn show_status(draft: &Draft<'_>, instance: &Instance) -> shape::InstanceStatus 
     }
 }
 
-pub(super) fn describe_instance_attribute(draft: &mut Draft<'_>, c: &DescribeInstanceAttribute) -> Outcome {
-    let instance = draft.need::<Instance>("instanceId", &c.instance_id)?;
-    let interfaces = draft.interfaces_of(instance.id);
-    let primary = interfaces.first();
-    let mut result = DescribeInstanceAttributeResult {
-        instance_id: Some(instance.id.to_string()),
-        ..DescribeInstanceAttributeResult::default()
-    };
-    let flag = |value| Some(AttributeBooleanValue { value: Some(value) });
-    let text = |value: String| Some(AttributeValue { value: Some(value) });
-    match required("attribute", &c.attribute)? {
-        "sourceDestCheck" => result.source_dest_check = primary.and_then(|i| flag(i.source_dest_check)),
-        "groupSet" => result.groups = primary.map(|i| view::groups(draft, i)),
-        "instanceType" => result.instance_type = text(instance.instance_type.clone()),
-        "disableApiTermination" => result.disable_api_termination = flag(instance.disable_api_termination),
-        "instanceInitiatedShutdownBehavior" => {
-            result.instance_initiated_shutdown_behavior = text(instance.shutdown_behavior.to_string());
-        }
-        "userData" => {
-            use base64::Engine as _;
-            let encode = |data: &Vec<u8>| base64::engine::general_purpose::STANDARD.encode(data);
-            result.user_data = Some(AttributeValue {
-                value: instance.user_data.as_ref().map(encode),
-            });
-        }
-        "rootDeviceName" => result.root_device_name = text("/dev/xvda".into()),
-        "enaSupport" => result.ena_support = flag(true),
-        other => return Err(bad_value("attribute", other, "Unknown or unsupported attribute.")),
-    }
-    Ok(result.into())
-}
-
-pub(super) fn modify_instance_attribute(draft: &mut Draft<'_>, c: &ModifyInstanceAttribute) -> Outcome {
-    let mut instance = draft.need::<Instance>("instanceId", &c.instance_id)?.clone();
-    let primary = draft.interfaces_of(instance.id).first().map(|i| i.id);
-    let old_form = |name: &str| {
-        c.value
-            .as_deref()
-            .filter(|_| c.attribute.as_deref() == Some(name))
-    };
-    let as_flag = |text: &str| match text.to_ascii_lowercase().as_str() {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(bad_value("value", text, "Expecting true or false.")),
-    };
-    let flag = |value: &Option<AttributeBooleanValue>, name: &str| match value.as_ref().and_then(|v| v.value)
-    {
-        Some(value) => Ok(Some(value)),
-        None => old_form(name).map(as_flag).transpose(),
-    };
-    let mut changes = 0;
-    if let Some(on) = flag(&c.source_dest_check, "sourceDestCheck")? {
-        let [_] = draft.interfaces_of(instance.id).as_slice() else {
-            return Err(Ec2Error::new(
-                ErrorCode::InvalidInstanceId,
-                "There are multiple interfaces attached to the instance. Please specify an interface ID for the operation instead.",
-            ));
-        };
-        if let Some(id) = primary {
-            draft.change_interface(id, |i| i.source_dest_check = on);
-        }
-        changes += 1;
-    }
-    if let Some(on) = flag(&c.disable_api_termination, "disableApiTermination")? {
-        instance.disable_api_termination = on;
-        changes += 1;
-    }
-    let behavior = c
-        .instance_initiated_shutdown_behavior
-        .as_ref()
-        .and_then(|v| v.value.as_deref());
-    if let Some(text) = behavior.or_else(|| old_form("instanceInitiatedShutdownBehavior")) {
-        instance.shutdown_behavior = shutdown_behavior(text)?;
-        changes += 1;
-    }
-    let kind = c.instance_type.as_ref().and_then(|v| v.value.as_deref());
-    if let Some(text) = kind.or_else(|| old_form("instanceType")) {
-        check_stopped(&instance)?;
-        let kind = instance_type(text)?;
-        check_fits(draft, instance.id, kind)?;
-        instance.instance_type = kind.name.to_owned();
-        changes += 1;
-    }
-    if let Some(text) = c.user_data.as_ref().and_then(|v| v.value.as_deref()) {
-        check_stopped(&instance)?;
-        instance.user_data = super::launch::user_data(Some(text))?;
-        changes += 1;
-    }
-    if !c.groups.is_empty() {
-        let Some(found) = primary.and_then(|id| draft.get::<NetworkInterface>(id)) else {
-            return Err(wrong_state(instance.id, "modified"));
-        };
-        let (id, vpc) = (found.id, found.vpc_id);
-        let groups = group::for_interface(draft, vpc, &c.groups, &[])?;
-        draft.change_interface(id, |i| i.groups = groups);
-        changes += 1;
-    }
-    if changes != 1 {
-        return Err(Ec2Error::combination(
-            "Exactly one attribute can be modified per call.",
-        ));
-    }
-    draft.put(instance);
-    Ok(Reply::Done)
-}
-
-/// Refuses a type that has no room for the interfaces that the instance has.
-fn check_fits(draft: &Draft<'_>, id: InstanceId, kind: &InstanceType) -> Result<(), Ec2Error> {
-    let interfaces = draft.interfaces_of(id);
-    let limit = usize::try_from(kind.interfaces()).unwrap_or(usize::MAX);
-    if interfaces.len() > limit {
-        return Err(Ec2Error::new(
-            ErrorCode::AttachmentLimitExceeded,
-            format!(
-                "Interface count {} exceeds the limit for {}",
-                interfaces.len(),
-                kind.name
-            ),
-        ));
-    }
-    let mut counts = interfaces.iter();
-    counts.try_for_each(|interface| super::new_interface::check_address_count(interface, Some(kind)))
-}
-
-fn check_stopped(instance: &Instance) -> Result<(), Ec2Error> {
-    if instance.state != InstanceState::Stopped {
-        return Err(Ec2Error::new(
-            ErrorCode::IncorrectInstanceState,
-            format!("The instance '{}' is not in the 'stopped' state.", instance.id),
-        ));
-    }
-    Ok(())
-}
-
 /// The instance type that a request's text stands for.
 pub(super) fn instance_type(text: &str) -> Result<&'static InstanceType, Ec2Error> {
     let message = || Ec2Error::invalid_value(format!("Invalid value '{}' for InstanceType.", clip(text)));
@@ -575,57 +469,6 @@ pub(super) fn metadata_options(
         })?;
     }
     Ok(options)
-}
-
-pub(super) fn describe_instance_types(_draft: &mut Draft<'_>, c: &DescribeInstanceTypes) -> Outcome {
-    let found: Vec<&InstanceType> = if c.instance_types.is_empty() {
-        TYPES.iter().collect()
-    } else {
-        c.instance_types
-            .iter()
-            .map(|text| instance_type(text))
-            .collect::<Result<_, _>>()?
-    };
-    let items = found.into_iter().map(show_type).collect();
-    let selection = Selection {
-        filters: &c.filters,
-        max_results: c.max_results,
-        next_token: c.next_token.as_deref(),
-        by_id: !c.instance_types.is_empty(),
-    };
-    let (instance_types, next_token) = select(items, selection)?;
-    Ok(DescribeInstanceTypesResult {
-        instance_types,
-        next_token,
-    }
-    .into())
-}
-
-fn show_type(kind: &InstanceType) -> shape::InstanceTypeInfo {
-    let number = |value: u32| i32::try_from(value).ok();
-    let mut shown = shape::InstanceTypeInfo {
-        instance_type: Some(kind.name.into()),
-        current_generation: Some(!kind.name.starts_with("m1.")),
-        bare_metal: Some(false),
-        ..shape::InstanceTypeInfo::default()
-    };
-    shown.vcpu_info = Some(shape::VCpuInfo {
-        default_vcpus: number(kind.vcpus),
-    });
-    shown.memory_info = Some(shape::MemoryInfo {
-        size_in_mib: Some(kind.memory_mib.into()),
-    });
-    shown.network_info = Some(shape::NetworkInfo {
-        maximum_network_interfaces: number(kind.interfaces()),
-        maximum_network_cards: number(kind.network_cards),
-        default_network_card_index: Some(0),
-        ipv4_addresses_per_interface: number(kind.addresses_per_interface),
-        ipv6_addresses_per_interface: number(kind.addresses_per_interface),
-        ipv6_supported: Some(true),
-        ena_support: Some("supported".into()),
-        efa_supported: Some(kind.efa),
-    });
-    shown
 }
 
 macro_rules! instance_field {
@@ -759,34 +602,6 @@ impl Item for shape::InstanceStatus {
 
     fn key(&self) -> String {
         self.instance_id.clone().unwrap_or_default()
-    }
-
-    fn tags(&self) -> &[shape::Tag] {
-        &[]
-    }
-}
-
-impl Item for shape::InstanceTypeInfo {
-    const FIELDS: &'static [Field<Self>] = &[
-        ("instance-type", |t| text(&t.instance_type)),
-        ("current-generation", |t| flag(t.current_generation)),
-        ("bare-metal", |t| flag(t.bare_metal)),
-        ("network-info.efa-supported", |t| {
-            t.network_info
-                .iter()
-                .flat_map(|n| flag(n.efa_supported))
-                .collect()
-        }),
-        ("network-info.maximum-network-interfaces", |t| {
-            t.network_info
-                .iter()
-                .flat_map(|n| number(n.maximum_network_interfaces))
-                .collect()
-        }),
-    ];
-
-    fn key(&self) -> String {
-        self.instance_type.clone().unwrap_or_default()
     }
 
     fn tags(&self) -> &[shape::Tag] {

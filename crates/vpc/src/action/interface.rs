@@ -3,6 +3,7 @@
 use super::Outcome;
 use super::check::{bad_value, idempotency, required, same_request, tags, within};
 use super::new_interface::{self, NewInterface};
+use super::queues::{check_card, queue_count};
 use super::{address, group};
 use crate::command::{
     AttachNetworkInterface, CreateNetworkInterface, DeleteNetworkInterface, DescribeNetworkInterfaces,
@@ -165,7 +166,8 @@ pub(super) fn attach_network_interface(draft: &mut Draft<'_>, c: &AttachNetworkI
     } else {
         AttachmentStatus::Attached
     };
-    let attachment = new_attachment(draft, &instance, device_index, card, status)?;
+    let mut attachment = new_attachment(draft, &instance, device_index, card, status)?;
+    attachment.ena_queue_count = queues_at(draft, &instance, card, c.ena_queue_count)?;
     let result = AttachNetworkInterfaceResult {
         attachment_id: Some(attachment.id.to_string()),
         network_card_index: Some(card),
@@ -194,7 +196,26 @@ pub(super) fn new_attachment(
         status,
         attach_time: draft.now,
         delete_on_termination: false,
+        ena_queue_count: None,
     })
+}
+
+/// The EnaQueueCount of an interface that is new at a network card of the instance.
+pub(super) fn queues_at(
+    draft: &Draft<'_>,
+    instance: &Instance,
+    card: i32,
+    asked: Option<i32>,
+) -> Result<Option<u32>, Ec2Error> {
+    let Some(kind) = InstanceType::find(&instance.instance_type) else {
+        return Ok(None);
+    };
+    let count = queue_count(kind, asked)?;
+    let others = draft.interfaces_of(instance.id);
+    let others = others.iter().filter_map(|i| i.attachment.as_ref());
+    let on_card = others.filter(|a| i64::from(a.network_card_index) == i64::from(card));
+    check_card(kind, on_card.map(|a| a.ena_queue_count), count)?;
+    Ok(count)
 }
 
 /// Refuses an attachment that the instance's type or its other interfaces do not allow.
@@ -263,18 +284,46 @@ pub(super) fn check_attach(
             ),
         ));
     }
-    if interface.interface_type != InterfaceType::Interface && !kind.efa {
+    check_efa(draft, instance, kind, interface, (card_number, index))?;
+    new_interface::check_address_count(interface, Some(kind))
+}
+
+/// Refuses an EFA where the type or its place does not allow one.
+fn check_efa(
+    draft: &Draft<'_>,
+    instance: &Instance,
+    kind: &InstanceType,
+    interface: &NetworkInterface,
+    place: (u32, u32),
+) -> Result<(), Ec2Error> {
+    if interface.interface_type == InterfaceType::Interface {
+        return Ok(());
+    }
+    if kind.efa_interfaces == 0 {
         return Err(Ec2Error::new(
             ErrorCode::UnsupportedOperation,
             format!("The instance type {} does not support EFA interfaces.", kind.name),
         ));
     }
-    if interface.interface_type == InterfaceType::EfaOnly && (card_number, index) == (0, 0) {
+    let efa = draft.interfaces_of(instance.id);
+    let efa = efa
+        .iter()
+        .filter(|i| i.interface_type != InterfaceType::Interface);
+    if efa.count() >= usize::try_from(kind.efa_interfaces).unwrap_or(usize::MAX) {
+        return Err(Ec2Error::new(
+            ErrorCode::AttachmentLimitExceeded,
+            format!(
+                "The instance type {} has at most {} EFA interfaces.",
+                kind.name, kind.efa_interfaces
+            ),
+        ));
+    }
+    if interface.interface_type == InterfaceType::EfaOnly && place == (0, 0) {
         return Err(Ec2Error::combination(
             "The primary network interface cannot be of type efa-only.",
         ));
     }
-    new_interface::check_address_count(interface, Some(kind))
+    Ok(())
 }
 
 pub(super) fn detach_network_interface(draft: &mut Draft<'_>, c: &DetachNetworkInterface) -> Outcome {

@@ -2,6 +2,9 @@
 
 use super::Outcome;
 use super::check::{bad_value, required};
+use super::instance::instance_type;
+use super::instance_attribute::check_stopped;
+use super::queues::{check_card, queue_count};
 use super::{address, group, new_interface};
 use crate::command::{
     DescribeNetworkInterfaceAttribute, ModifyNetworkInterfaceAttribute, ResetNetworkInterfaceAttribute,
@@ -10,7 +13,7 @@ use crate::draft::Draft;
 use crate::error::{Ec2Error, ErrorCode};
 use crate::ids::{AttachmentId, ResourceId};
 use crate::reply::{DescribeNetworkInterfaceAttributeResult, Reply};
-use crate::resource::NetworkInterface;
+use crate::resource::{Attachment, Instance, NetworkInterface};
 use crate::shape::{AttributeBooleanValue, AttributeValue, NetworkInterfaceAttachmentChanges};
 use crate::view;
 
@@ -46,7 +49,7 @@ pub(super) fn modify_network_interface_attribute(
         changes += 1;
     }
     if let Some(attachment) = &c.attachment {
-        change_attachment(&mut interface, attachment)?;
+        change_attachment(draft, &mut interface, attachment)?;
         changes += 1;
     }
     if let Some(on) = c.enable_primary_ipv6 {
@@ -97,6 +100,7 @@ fn set_public(draft: &mut Draft<'_>, mut interface: NetworkInterface, on: bool) 
 }
 
 fn change_attachment(
+    draft: &Draft<'_>,
     interface: &mut NetworkInterface,
     changes: &NetworkInterfaceAttachmentChanges,
 ) -> Result<(), Ec2Error> {
@@ -106,10 +110,39 @@ fn change_attachment(
     let Some(attachment) = attachment else {
         return Err(AttachmentId::not_found(text));
     };
-    let Some(on) = changes.delete_on_termination else {
+    let back = changes.default_ena_queue_count == Some(true);
+    if changes.delete_on_termination.is_none() && changes.ena_queue_count.is_none() && !back {
         return Err(Ec2Error::missing("deleteOnTermination"));
+    }
+    if let Some(on) = changes.delete_on_termination {
+        attachment.delete_on_termination = on;
+    }
+    if back && changes.ena_queue_count.is_some() {
+        return Err(Ec2Error::combination(
+            "An attachment has either the default number of ENA queues or the one that enaQueueCount says.",
+        ));
+    }
+    if back || changes.ena_queue_count.is_some() {
+        change_queues(draft, attachment, changes.ena_queue_count)?;
+    }
+    Ok(())
+}
+
+/// The number of queues is fixed when the device is made, so it changes while there is none.
+fn change_queues(draft: &Draft<'_>, attachment: &mut Attachment, asked: Option<i32>) -> Result<(), Ec2Error> {
+    let Some(instance) = draft.get::<Instance>(attachment.instance_id) else {
+        return Ok(());
     };
-    attachment.delete_on_termination = on;
+    check_stopped(instance)?;
+    let kind = instance_type(&instance.instance_type)?;
+    let count = queue_count(kind, asked)?;
+    let others = draft.interfaces_of(instance.id);
+    let others = others.iter().filter_map(|i| i.attachment.as_ref());
+    let others = others
+        .filter(|a| a.network_card_index == attachment.network_card_index && a.id != attachment.id)
+        .map(|a| a.ena_queue_count);
+    check_card(kind, others, count)?;
+    attachment.ena_queue_count = count;
     Ok(())
 }
 

@@ -4,21 +4,22 @@ use base64::Engine as _;
 
 use super::check::{default_vpc, idempotency, same_request, tags_of, within};
 use super::instance::{give_public, instance_type, metadata_options, shutdown_behavior};
-use super::interface::{check_attach, new_attachment};
+use super::instance_attribute::{check_ena, check_weighting, weighting};
+use super::interface::{check_attach, new_attachment, queues_at};
 use super::new_interface::{self, NewInterface};
 use super::subnet::{hostname_type, zone_name};
 use super::{Outcome, group};
 use crate::command::RunInstances;
 use crate::draft::Draft;
 use crate::error::{Ec2Error, ErrorCode};
-use crate::ids::{AnyId, InstanceId, NetworkInterfaceId, ReservationId, ResourceId, clip};
-use crate::instance_type::DEFAULT_TYPE;
+use crate::ids::{AnyId, ImageId, InstanceId, NetworkInterfaceId, ReservationId, ResourceId, clip};
+use crate::instance_type::{DEFAULT_TYPE, InstanceType};
 use crate::quota;
 use crate::region::Link;
 use crate::reply::{Reply, RunInstancesResult};
 use crate::resource::{
-    AttachmentStatus, HostnameType, Instance, InstanceState, KeyPair, Kind, MetadataOptions,
-    NetworkInterface, PrivateDnsOptions, ShutdownBehavior, Subnet, Tags,
+    AttachmentStatus, HostnameType, Image, Instance, InstanceState, KeyPair, Kind, MetadataOptions,
+    NetworkInterface, PrivateDnsOptions, ShutdownBehavior, Subnet, Tags, default_root_device,
 };
 use crate::shape::InstanceNetworkInterfaceSpecification;
 use crate::view;
@@ -224,18 +225,30 @@ fn template(draft: &mut Draft<'_>, c: &RunInstances) -> Result<Instance, Ec2Erro
         ));
     }
     let behavior = c.instance_initiated_shutdown_behavior.as_deref();
+    let kind = instance_type(c.instance_type.as_deref().unwrap_or(DEFAULT_TYPE))?;
+    let image = image(draft, c, kind)?;
+    let weighting = c.network_performance_options.as_ref();
+    let weighting = weighting.and_then(|options| options.bandwidth_weighting.as_deref());
+    let bandwidth_weighting = weighting.map(self::weighting).transpose()?.unwrap_or_default();
+    check_weighting(kind, bandwidth_weighting)?;
     Ok(Instance {
         id: InstanceId::random(draft.rng),
         reservation_id: ReservationId::random(draft.rng),
         ami_launch_index: 0,
         image_id: c.image_id.clone().unwrap_or_default(),
-        instance_type: instance_type(c.instance_type.as_deref().unwrap_or(DEFAULT_TYPE))?
-            .name
-            .to_owned(),
+        vm: image.as_ref().and_then(|image| image.vm.clone()),
+        root_device_name: image
+            .as_ref()
+            .map_or_else(default_root_device, |image| image.root_device_name.clone()),
+        ena_support: image.as_ref().is_none_or(|image| image.ena_support),
+        sriov_net_support: image.as_ref().is_some_and(|image| image.sriov_net_support),
+        bandwidth_weighting,
+        instance_type: kind.name.to_owned(),
         key_name: c.key_name.clone(),
         launch_time: draft.now,
         state: InstanceState::Pending,
         reboots: 0,
+        starts: 0,
         state_reason: None,
         transition_reason: String::new(),
         terminated: None,
@@ -244,13 +257,43 @@ fn template(draft: &mut Draft<'_>, c: &RunInstances) -> Result<Instance, Ec2Erro
         availability_zone: subnet.availability_zone.clone(),
         private_dns_name: String::new(),
         private_dns: private_dns(c, &subnet)?,
-        metadata: metadata_options(MetadataOptions::default(), c.metadata_options.as_ref())?,
+        metadata: metadata_options(metadata_of(image.as_ref()), c.metadata_options.as_ref())?,
         user_data: user_data(c.user_data.as_deref())?,
         disable_api_termination: c.disable_api_termination == Some(true),
         shutdown_behavior: behavior.map_or(Ok(ShutdownBehavior::Stop), shutdown_behavior)?,
         idempotency: None,
         tags: launch_tags(c)?,
     })
+}
+
+/// The registered image of a launch, if its id is one's: with others an instance is a namespace of today.
+fn image(draft: &Draft<'_>, c: &RunInstances, kind: &InstanceType) -> Result<Option<Image>, Ec2Error> {
+    let id = c.image_id.as_deref().and_then(|text| ImageId::parse(text).ok());
+    let Some(image) = id.and_then(|id| draft.get::<Image>(id)) else {
+        return Ok(None);
+    };
+    if image.architecture != kind.architecture {
+        return Err(Ec2Error::invalid_value(format!(
+            "The architecture '{}' of the specified instance type does not match the architecture '{}' of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try again. You can use 'describe-instance-types' or 'describe-images' to discover the architecture of the instance type or AMI.",
+            kind.architecture.as_str(),
+            image.architecture.as_str()
+        )));
+    }
+    let advice = "Ensure that you are using an AMI that is enabled for ENA.";
+    check_ena(kind, image.ena_support, advice)?;
+    Ok(Some(image.clone()))
+}
+
+/// What an image with ImdsSupport = v2.0 asks for; a launch may say otherwise.
+///
+/// Source: [botocore ec2 RegisterImageRequest$ImdsSupport].
+fn metadata_of(image: Option<&Image>) -> MetadataOptions {
+    let mut options = MetadataOptions::default();
+    if image.is_some_and(|image| image.imds_v2) {
+        options.tokens_required = true;
+        options.hop_limit = 2;
+    }
+    options
 }
 
 fn launch_tags(c: &RunInstances) -> Result<Tags, Ec2Error> {
@@ -421,6 +464,7 @@ fn add_interface(
     check_attach(draft, instance, &interface, device_index, card)?;
     let mut attachment = new_attachment(draft, instance, device_index, card, AttachmentStatus::Attaching)?;
     attachment.delete_on_termination = plan.delete_on_termination.unwrap_or(is_new);
+    attachment.ena_queue_count = queues_at(draft, instance, card, plan.ena_queue_count)?;
     if is_new {
         made.push(interface.id);
     }

@@ -135,16 +135,24 @@ pub(super) fn check_address_count(
     interface: &NetworkInterface,
     kind: Option<&InstanceType>,
 ) -> Result<(), Ec2Error> {
-    let limit = kind.map_or(MAX_ADDRESSES, |kind| kind.addresses_per_interface);
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let name = kind.map_or("any instance type", |kind| kind.name);
     let ipv4 = interface.private_addresses.len() + interface.ipv4_prefixes.len();
     let ipv6 = interface.ipv6_addresses.len() + interface.ipv6_prefixes.len();
-    if ipv4.max(ipv6) > limit {
-        let name = kind.map_or("any instance type", |kind| kind.name);
-        return Err(Ec2Error::new(
-            ErrorCode::PrivateIpAddressLimitExceeded,
-            format!("Number of private addresses will exceed limit: {limit} per interface for {name}."),
-        ));
+    let limits = kind.map_or((MAX_ADDRESSES, MAX_ADDRESSES), |kind| {
+        (kind.addresses_per_interface, kind.ipv6_addresses_per_interface)
+    });
+    if ipv6 > 0 && limits.1 == 0 {
+        return Err(Ec2Error::combination(format!(
+            "IPv6 is not supported for the instance type {name}."
+        )));
+    }
+    for (count, limit) in [(ipv4, limits.0), (ipv6, limits.1)] {
+        if count > usize::try_from(limit).unwrap_or(usize::MAX) {
+            return Err(Ec2Error::new(
+                ErrorCode::PrivateIpAddressLimitExceeded,
+                format!("Number of private addresses will exceed limit: {limit} per interface for {name}."),
+            ));
+        }
     }
     Ok(())
 }

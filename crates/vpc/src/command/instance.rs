@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::shape::{
     AttributeBooleanValue, AttributeValue, Filter, InstanceIpv6Address, InstanceMetadataOptionsRequest,
-    InstanceNetworkInterfaceSpecification, Placement, PrivateDnsNameOptionsRequest, SecureBlobAttributeValue,
-    TagSpecification,
+    InstanceNetworkInterfaceSpecification, InstanceNetworkPerformanceOptionsRequest, Placement,
+    PrivateDnsNameOptionsRequest, SecureBlobAttributeValue, TagSpecification,
 };
 
 /// Request members of `RunInstances`.
@@ -44,6 +44,8 @@ pub struct RunInstances {
     pub private_dns_name_options: Option<PrivateDnsNameOptionsRequest>,
     /// `EnablePrimaryIpv6`.
     pub enable_primary_ipv6: Option<bool>,
+    /// `NetworkPerformanceOptions`.
+    pub network_performance_options: Option<InstanceNetworkPerformanceOptionsRequest>,
     /// `DryRun`.
     pub dry_run: bool,
     /// `DisableApiTermination`.
@@ -174,6 +176,8 @@ pub struct ModifyInstanceAttribute {
     pub groups: Vec<String>,
     /// `EnaSupport`.
     pub ena_support: Option<AttributeBooleanValue>,
+    /// `SriovNetSupport`.
+    pub sriov_net_support: Option<AttributeValue>,
 }
 
 /// Request members of `ModifyInstanceMetadataOptions`.
@@ -212,4 +216,28 @@ pub struct DescribeInstanceTypes {
     pub next_token: Option<String>,
     /// `IncludeUnsupportedInRegion`.
     pub include_unsupported_in_region: Option<bool>,
+}
+
+/// Request members of `GetConsoleOutput`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct GetConsoleOutput {
+    /// `InstanceId`.
+    pub instance_id: String,
+    /// `Latest`.
+    pub latest: Option<bool>,
+    /// `DryRun`.
+    pub dry_run: bool,
+}
+
+/// Request members of `ModifyInstanceNetworkPerformanceOptions`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ModifyInstanceNetworkPerformanceOptions {
+    /// `InstanceId`.
+    pub instance_id: String,
+    /// `BandwidthWeighting`.
+    pub bandwidth_weighting: String,
+    /// `DryRun`.
+    pub dry_run: bool,
 }

@@ -82,6 +82,8 @@ pub struct DescribeNetworkInterfaces {
 pub struct AttachNetworkInterface {
     /// `NetworkCardIndex`.
     pub network_card_index: Option<i32>,
+    /// `EnaQueueCount`.
+    pub ena_queue_count: Option<i32>,
     /// `DryRun`.
     pub dry_run: bool,
     /// `NetworkInterfaceId`; required.

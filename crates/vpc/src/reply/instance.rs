@@ -1,5 +1,6 @@
 //! Response members of the actions on instances.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::shape::{
@@ -85,6 +86,8 @@ pub struct DescribeInstanceAttributeResult {
     pub root_device_name: Option<AttributeValue>,
     /// `SourceDestCheck`.
     pub source_dest_check: Option<AttributeBooleanValue>,
+    /// `SriovNetSupport`.
+    pub sriov_net_support: Option<AttributeValue>,
     /// `UserData`.
     pub user_data: Option<AttributeValue>,
     /// `Groups`; absent unless they were asked for.
@@ -109,4 +112,26 @@ pub struct DescribeInstanceTypesResult {
     pub instance_types: Vec<InstanceTypeInfo>,
     /// `NextToken`.
     pub next_token: Option<String>,
+}
+
+/// Response members of `GetConsoleOutput`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct GetConsoleOutputResult {
+    /// `InstanceId`.
+    pub instance_id: Option<String>,
+    /// `Timestamp`.
+    pub timestamp: Option<Timestamp>,
+    /// `Output`.
+    pub output: Option<String>,
+}
+
+/// Response members of `ModifyInstanceNetworkPerformanceOptions`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ModifyInstanceNetworkPerformanceOptionsResult {
+    /// `InstanceId`.
+    pub instance_id: Option<String>,
+    /// `BandwidthWeighting`.
+    pub bandwidth_weighting: Option<String>,
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Idempotency, PrivateDnsOptions, Tags, text_enum};
+use super::{Idempotency, PrivateDnsOptions, Tags, VmImage, default_root_device, text_enum};
 use crate::ids::{InstanceId, ReservationId, SubnetId, VpcId};
 
 /// An instance. Its interfaces are those whose attachment names it.
@@ -17,6 +17,21 @@ pub struct Instance {
     pub ami_launch_index: u32,
     /// ImageId as given.
     pub image_id: String,
+    /// What the image has for a virtual machine; `None` for an instance that is a namespace.
+    #[serde(default)]
+    pub vm: Option<VmImage>,
+    /// RootDeviceName of the image.
+    #[serde(default = "default_root_device")]
+    pub root_device_name: String,
+    /// EnaSupport: of the image at launch; changed while stopped.
+    #[serde(default = "yes")]
+    pub ena_support: bool,
+    /// SriovNetSupport is `simple` (the Intel 82599 virtual function); it cannot be taken back.
+    #[serde(default)]
+    pub sriov_net_support: bool,
+    /// BandwidthWeighting.
+    #[serde(default)]
+    pub bandwidth_weighting: BandwidthWeighting,
     /// InstanceType.
     pub instance_type: String,
     /// KeyName.
@@ -28,6 +43,9 @@ pub struct Instance {
     /// How often it was rebooted; the card follows the number.
     #[serde(default)]
     pub reboots: u32,
+    /// How often it was started after a stop; 0 during its launch.
+    #[serde(default)]
+    pub starts: u32,
     /// Why it is in a state that it was not asked to be in.
     pub state_reason: Option<StateReason>,
     /// StateTransitionReason; empty for none.
@@ -116,6 +134,23 @@ text_enum! {
         /// Terminate.
         Terminate = "terminate",
     }
+}
+
+text_enum! {
+    /// BandwidthWeighting.
+    #[derive(Default)]
+    BandwidthWeighting {
+        /// The type's own balance.
+        #[default] Default = "default",
+        /// More for the network, less for EBS.
+        Vpc = "vpc-1",
+        /// More for EBS, less for the network.
+        Ebs = "ebs-1",
+    }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// MetadataOptions.

@@ -142,6 +142,9 @@ pub struct Attachment {
     pub attach_time: Timestamp,
     /// Whether the interface goes with the instance.
     pub delete_on_termination: bool,
+    /// EnaQueueCount; `None`: as many as the instance type gives.
+    #[serde(default)]
+    pub ena_queue_count: Option<u32>,
 }
 
 impl Attachment {

@@ -86,6 +86,16 @@ pub struct InstanceNetworkInterfaceSpecification {
     pub primary_ipv6: Option<bool>,
     /// `ConnectionTrackingSpecification`.
     pub connection_tracking_specification: Option<ConnectionTrackingSpecificationRequest>,
+    /// `EnaQueueCount`.
+    pub ena_queue_count: Option<i32>,
+}
+
+/// EC2's `InstanceNetworkPerformanceOptionsRequest`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct InstanceNetworkPerformanceOptionsRequest {
+    /// `BandwidthWeighting`.
+    pub bandwidth_weighting: Option<String>,
 }
 
 /// EC2's `Ipv4PrefixSpecificationRequest`.
@@ -108,6 +118,10 @@ pub struct Ipv6PrefixSpecificationRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct NetworkInterfaceAttachmentChanges {
+    /// `DefaultEnaQueueCount`.
+    pub default_ena_queue_count: Option<bool>,
+    /// `EnaQueueCount`.
+    pub ena_queue_count: Option<i32>,
     /// `AttachmentId`.
     pub attachment_id: Option<String>,
     /// `DeleteOnTermination`.

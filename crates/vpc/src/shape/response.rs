@@ -108,6 +108,8 @@ pub struct Instance {
     pub security_groups: Vec<GroupIdentifier>,
     /// `SourceDestCheck`.
     pub source_dest_check: Option<bool>,
+    /// `SriovNetSupport`.
+    pub sriov_net_support: Option<String>,
     /// `StateReason`.
     pub state_reason: Option<StateReason>,
     /// `Tags`.
@@ -120,6 +122,8 @@ pub struct Instance {
     pub platform_details: Option<String>,
     /// `PrivateDnsNameOptions`.
     pub private_dns_name_options: Option<PrivateDnsNameOptionsResponse>,
+    /// `NetworkPerformanceOptions`.
+    pub network_performance_options: Option<InstanceNetworkPerformanceOptions>,
     /// `Ipv6Address`.
     pub ipv6_address: Option<String>,
     /// `InstanceId`.
@@ -272,6 +276,8 @@ pub struct InstanceNetworkInterfaceAttachment {
     pub status: Option<String>,
     /// `NetworkCardIndex`.
     pub network_card_index: Option<i32>,
+    /// `EnaQueueCount`.
+    pub ena_queue_count: Option<i32>,
 }
 
 /// EC2's `InstancePrivateIpAddress`.
@@ -350,27 +356,6 @@ pub struct InstanceStatusDetails {
     pub status: Option<String>,
 }
 
-/// EC2's `InstanceTypeInfo`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct InstanceTypeInfo {
-    /// `InstanceType`.
-    pub instance_type: Option<String>,
-    /// `CurrentGeneration`.
-    pub current_generation: Option<bool>,
-    /// `BareMetal`.
-    pub bare_metal: Option<bool>,
-    /// `VCpuInfo`.
-    #[serde(rename = "VCpuInfo")]
-    pub vcpu_info: Option<VCpuInfo>,
-    /// `MemoryInfo`.
-    pub memory_info: Option<MemoryInfo>,
-    /// `NetworkInfo`.
-    pub network_info: Option<NetworkInfo>,
-    /// `SupportedInRegion`.
-    pub supported_in_region: Option<bool>,
-}
-
 /// EC2's `InternetGateway`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -421,37 +406,6 @@ pub struct KeyPairInfo {
     pub key_name: Option<String>,
     /// `KeyFingerprint`.
     pub key_fingerprint: Option<String>,
-}
-
-/// EC2's `MemoryInfo`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct MemoryInfo {
-    /// `SizeInMiB`.
-    #[serde(rename = "SizeInMiB")]
-    pub size_in_mib: Option<i64>,
-}
-
-/// EC2's `NetworkInfo`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct NetworkInfo {
-    /// `MaximumNetworkInterfaces`.
-    pub maximum_network_interfaces: Option<i32>,
-    /// `MaximumNetworkCards`.
-    pub maximum_network_cards: Option<i32>,
-    /// `DefaultNetworkCardIndex`.
-    pub default_network_card_index: Option<i32>,
-    /// `Ipv4AddressesPerInterface`.
-    pub ipv4_addresses_per_interface: Option<i32>,
-    /// `Ipv6AddressesPerInterface`.
-    pub ipv6_addresses_per_interface: Option<i32>,
-    /// `Ipv6Supported`.
-    pub ipv6_supported: Option<bool>,
-    /// `EnaSupport`.
-    pub ena_support: Option<String>,
-    /// `EfaSupported`.
-    pub efa_supported: Option<bool>,
 }
 
 /// EC2's `NetworkInterface`.
@@ -560,6 +514,8 @@ pub struct NetworkInterfaceAttachment {
     pub instance_owner_id: Option<String>,
     /// `Status`.
     pub status: Option<String>,
+    /// `EnaQueueCount`.
+    pub ena_queue_count: Option<i32>,
 }
 
 /// EC2's `NetworkInterfaceIpv6Address`.
@@ -880,15 +836,6 @@ pub struct TagDescription {
     pub value: Option<String>,
 }
 
-/// EC2's `VCpuInfo`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct VCpuInfo {
-    /// `DefaultVCpus`.
-    #[serde(rename = "DefaultVCpus")]
-    pub default_vcpus: Option<i32>,
-}
-
 /// EC2's `Vpc`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -951,4 +898,12 @@ pub struct VpcIpv6CidrBlockAssociation {
     pub network_border_group: Option<String>,
     /// `Ipv6Pool`.
     pub ipv6_pool: Option<String>,
+}
+
+/// EC2's `InstanceNetworkPerformanceOptions`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct InstanceNetworkPerformanceOptions {
+    /// `BandwidthWeighting`.
+    pub bandwidth_weighting: Option<String>,
 }

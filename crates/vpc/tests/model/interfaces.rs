@@ -435,6 +435,7 @@ fn attributes_change_one_at_a_time() {
     let changes = |attachment: &str| NetworkInterfaceAttachmentChanges {
         attachment_id: Some(attachment.into()),
         delete_on_termination: Some(true),
+        ..Default::default()
     };
     let code = refused!(
         world,

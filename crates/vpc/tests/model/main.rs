@@ -8,7 +8,9 @@
 
 mod world;
 
+mod ena;
 mod groups;
+mod images;
 mod interfaces;
 mod launch;
 mod networks;

@@ -38,7 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Number of arms of `command` and `report` together.
-const ACTIONS: u8 = 42;
+const ACTIONS: u8 = 45;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
@@ -127,8 +127,29 @@ fn report(world: &World, step: Step) -> Option<CardReport> {
 fn command(world: &World, step: Step) -> Option<Command> {
     match step.action {
         0..=21 => network_command(world, step),
+        42..=44 => image_command(world, step),
         _ => interface_command(world, step),
     }
+}
+
+fn image_command(world: &World, step: Step) -> Option<Command> {
+    let image = pick(world, "ami-", step.a);
+    Some(match step.action {
+        42 => Command::RegisterImage(RegisterImage {
+            name: format!("image {}", step.a),
+            image_location: step.b.is_multiple_of(2).then(|| "file:///disk.qcow2".into()),
+            ena_support: Some(!step.c.is_multiple_of(4)),
+            ..RegisterImage::default()
+        }),
+        43 => Command::RunInstances(RunInstances {
+            image_id: Some(image?),
+            ..launch()
+        }),
+        _ => Command::DeregisterImage(DeregisterImage {
+            image_id: image?,
+            ..DeregisterImage::default()
+        }),
+    })
 }
 
 fn network_command(world: &World, step: Step) -> Option<Command> {
@@ -339,6 +360,8 @@ fn interface_command(world: &World, step: Step) -> Option<Command> {
             attachment: (c % 2 == 0).then(|| NetworkInterfaceAttachmentChanges {
                 attachment_id: attachment(a),
                 delete_on_termination: Some(b % 2 == 0),
+                ena_queue_count: (b % 3 == 0).then_some(2),
+                ..NetworkInterfaceAttachmentChanges::default()
             }),
             source_dest_check: (c % 2 == 1).then_some(AttributeBooleanValue {
                 value: Some(b % 2 == 0),
