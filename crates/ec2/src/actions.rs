@@ -335,7 +335,7 @@ pub static ACTIONS: &[Action] = &[
     action("RevokeSecurityGroupIngress"),
     action("RunInstances")
         .without_effect(INSTANCE_HARDWARE)
-        .note("An instance is a network namespace: there is no disk, profile or firmware to configure."),
+        .note("A namespace has no disk, profile or firmware to configure; what a virtual machine has is its image's (docs/images.md)."),
     action("StartInstances").without_effect(&["AdditionalInfo"]),
     action("StopInstances")
         .without_effect(&["SkipOsShutdown"])

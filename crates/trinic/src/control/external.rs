@@ -160,6 +160,7 @@ fn record(scope: &Scope, interface: &NetworkInterface, now: Timestamp, rng: &mut
         metadata: MetadataOptions::default(),
         user_data: None,
         disable_api_termination: false,
+        disable_api_stop: false,
         shutdown_behavior: ShutdownBehavior::Terminate,
         idempotency: None,
         tags: Tags::new(),

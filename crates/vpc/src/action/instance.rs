@@ -28,17 +28,12 @@ use crate::zone;
 pub(super) fn terminate_instances(draft: &mut Draft<'_>, c: &TerminateInstances) -> Outcome {
     let ids = named(draft, &c.instance_ids)?;
     for id in &ids {
-        if draft
-            .get::<Instance>(*id)
-            .is_some_and(|i| i.disable_api_termination)
-        {
-            return Err(Ec2Error::new(
-                ErrorCode::OperationNotPermitted,
-                format!(
-                    "The instance '{id}' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again."
-                ),
-            ));
-        }
+        check_protection(draft, *id, "terminated", |instance| {
+            [
+                (instance.disable_api_termination, "disableApiTermination"),
+                (instance.disable_api_stop, "disableApiStop"),
+            ]
+        })?;
     }
     let mut changes = Vec::new();
     for id in ids {
@@ -73,6 +68,9 @@ pub(super) fn stop_instances(draft: &mut Draft<'_>, c: &StopInstances) -> Outcom
         if !state.is_some_and(|s| good.contains(&s)) {
             return Err(wrong_state(*id, "stopped"));
         }
+        check_protection(draft, *id, "stopped", |instance| {
+            [(instance.disable_api_stop, "disableApiStop")]
+        })?;
     }
     let mut changes = Vec::new();
     for id in ids {
@@ -221,6 +219,27 @@ pub(super) fn give_public(draft: &mut Draft<'_>, id: InstanceId) -> Result<(), E
     };
     let only = (*only).clone();
     address::assign_auto(draft, only)
+}
+
+/// Refuses what an attribute of the instance protects it from. Protection from stopping is from terminating too.
+///
+/// Source: [AWS doc AWSEC2/latest/UserGuide/ec2-stop-protection.html, 2026-11-23].
+fn check_protection<const N: usize>(
+    draft: &Draft<'_>,
+    id: InstanceId,
+    done: &str,
+    protections: impl Fn(&Instance) -> [(bool, &'static str); N],
+) -> Result<(), Ec2Error> {
+    let protections = draft.get::<Instance>(id).map(protections);
+    let on = protections.into_iter().flatten().find(|(on, _)| *on);
+    on.map_or(Ok(()), |(_, attribute)| {
+        Err(Ec2Error::new(
+            ErrorCode::OperationNotPermitted,
+            format!(
+                "The instance '{id}' may not be {done}. Modify its '{attribute}' instance attribute and try again."
+            ),
+        ))
+    })
 }
 
 fn user_shutdown(draft: &mut Draft<'_>, id: InstanceId) {

@@ -32,6 +32,7 @@ pub(super) fn describe_instance_attribute(draft: &mut Draft<'_>, c: &DescribeIns
         "groupSet" => result.groups = primary.map(|i| view::groups(draft, i)),
         "instanceType" => result.instance_type = text(instance.instance_type.clone()),
         "disableApiTermination" => result.disable_api_termination = flag(instance.disable_api_termination),
+        "disableApiStop" => result.disable_api_stop = flag(instance.disable_api_stop),
         "instanceInitiatedShutdownBehavior" => {
             result.instance_initiated_shutdown_behavior = text(instance.shutdown_behavior.to_string());
         }
@@ -62,11 +63,6 @@ pub(super) fn modify_instance_attribute(draft: &mut Draft<'_>, c: &ModifyInstanc
             .as_deref()
             .filter(|_| c.attribute.as_deref() == Some(name))
     };
-    let as_flag = |text: &str| match text.to_ascii_lowercase().as_str() {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(bad_value("value", text, "Expecting true or false.")),
-    };
     let flag = |value: &Option<AttributeBooleanValue>, name: &str| match value.as_ref().and_then(|v| v.value)
     {
         Some(value) => Ok(Some(value)),
@@ -87,6 +83,10 @@ pub(super) fn modify_instance_attribute(draft: &mut Draft<'_>, c: &ModifyInstanc
     }
     if let Some(on) = flag(&c.disable_api_termination, "disableApiTermination")? {
         instance.disable_api_termination = on;
+        changes += 1;
+    }
+    if let Some(on) = flag(&c.disable_api_stop, "disableApiStop")? {
+        instance.disable_api_stop = on;
         changes += 1;
     }
     let behavior = c
@@ -132,6 +132,15 @@ pub(super) fn modify_instance_attribute(draft: &mut Draft<'_>, c: &ModifyInstanc
     }
     draft.put(instance);
     Ok(Reply::Done)
+}
+
+/// A flag in the old form of the request.
+fn as_flag(text: &str) -> Result<bool, Ec2Error> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(bad_value("value", text, "Expecting true or false.")),
+    }
 }
 
 /// The drivers that the instance says to have: changed while nothing runs that has them loaded.

@@ -260,6 +260,7 @@ fn template(draft: &mut Draft<'_>, c: &RunInstances) -> Result<Instance, Ec2Erro
         metadata: metadata_options(metadata_of(image.as_ref()), c.metadata_options.as_ref())?,
         user_data: user_data(c.user_data.as_deref())?,
         disable_api_termination: c.disable_api_termination == Some(true),
+        disable_api_stop: c.disable_api_stop == Some(true),
         shutdown_behavior: behavior.map_or(Ok(ShutdownBehavior::Stop), shutdown_behavior)?,
         idempotency: None,
         tags: launch_tags(c)?,

@@ -50,6 +50,8 @@ pub struct RunInstances {
     pub dry_run: bool,
     /// `DisableApiTermination`.
     pub disable_api_termination: Option<bool>,
+    /// `DisableApiStop`.
+    pub disable_api_stop: Option<bool>,
     /// `InstanceInitiatedShutdownBehavior`.
     pub instance_initiated_shutdown_behavior: Option<String>,
     /// `PrivateIpAddress`.
@@ -166,6 +168,8 @@ pub struct ModifyInstanceAttribute {
     pub value: Option<String>,
     /// `DisableApiTermination`.
     pub disable_api_termination: Option<AttributeBooleanValue>,
+    /// `DisableApiStop`.
+    pub disable_api_stop: Option<AttributeBooleanValue>,
     /// `InstanceType`.
     pub instance_type: Option<AttributeValue>,
     /// `UserData`.

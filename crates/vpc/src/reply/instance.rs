@@ -74,6 +74,8 @@ pub struct StartInstancesResult {
 pub struct DescribeInstanceAttributeResult {
     /// `DisableApiTermination`.
     pub disable_api_termination: Option<AttributeBooleanValue>,
+    /// `DisableApiStop`.
+    pub disable_api_stop: Option<AttributeBooleanValue>,
     /// `EnaSupport`.
     pub ena_support: Option<AttributeBooleanValue>,
     /// `InstanceId`.

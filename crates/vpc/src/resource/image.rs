@@ -200,6 +200,20 @@ mod tests {
         assert_eq!(image.disk.as_deref(), Some("/d?"));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_the_text_every_file_is_named_by_a_plain_absolute_path(text in "file:(/|%|[a-f0-9]|[?&=.]|initrd=/|disk=/|append=|\\PC){0,24}") {
+            if let Ok(image) = VmImage::from_location(&text) {
+                let image = image.unwrap();
+                proptest::prop_assert!(image.kernel.is_some() || image.disk.is_some());
+                for (_, path) in image.files() {
+                    proptest::prop_assert!(path.starts_with('/') && !path.contains('\0'), "{path}");
+                    proptest::prop_assert!(!path.split('/').any(|part| part == ".."), "{path}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn other_locations_are_none_of_ours() {
         assert_eq!(VmImage::from_location("bucket/image.manifest.xml").unwrap(), None);

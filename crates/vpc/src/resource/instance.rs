@@ -68,6 +68,9 @@ pub struct Instance {
     pub user_data: Option<Vec<u8>>,
     /// DisableApiTermination.
     pub disable_api_termination: bool,
+    /// DisableApiStop.
+    #[serde(default)]
+    pub disable_api_stop: bool,
     /// What a shutdown from inside does.
     pub shutdown_behavior: ShutdownBehavior,
     /// The call that launched it, for idempotency.

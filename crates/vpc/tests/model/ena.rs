@@ -472,6 +472,55 @@ fn ipv6_needs_a_type_that_has_it() {
 }
 
 #[test]
+fn protection_from_stopping_is_from_terminating_too() {
+    let mut world = World::default();
+    let launched = world.run(Command::RunInstances(RunInstances {
+        disable_api_stop: Some(true),
+        ..launch()
+    }));
+    let Ok(Reply::RunInstances(result)) = launched else {
+        panic!("refused");
+    };
+    let id = result.instances[0].instance_id.clone().unwrap();
+    world.report(CardReport::InstanceRunning {
+        instance_id: instance_id(&id),
+    });
+    let instance_ids = vec![id.clone()];
+    let code = refused!(
+        world,
+        StopInstances {
+            instance_ids: instance_ids.clone()
+        }
+    );
+    assert_eq!(code, "OperationNotPermitted");
+    let code = refused!(
+        world,
+        TerminateInstances {
+            instance_ids: instance_ids.clone()
+        }
+    );
+    assert_eq!(code, "OperationNotPermitted");
+    let attribute = || "disableApiStop".to_owned();
+    done!(
+        world,
+        ModifyInstanceAttribute {
+            instance_id: id.clone(),
+            attribute: Some(attribute()),
+            value: Some("false".into())
+        }
+    );
+    let shown = reply!(
+        world,
+        DescribeInstanceAttribute {
+            instance_id: id,
+            attribute: attribute()
+        }
+    );
+    assert_eq!(shown.disable_api_stop, OFF);
+    reply!(world, StopInstances { instance_ids });
+}
+
+#[test]
 fn a_console_is_asked_for_by_instance() {
     let mut world = World::default();
     let subnet = world.default_subnet();
