@@ -195,6 +195,10 @@ impl Port for PacketPort {
         Written::from_result(rustix::net::send(&self.fd, buffer, SendFlags::DONTWAIT))
     }
 
+    fn write_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd())
+    }
+
     fn write_parts(&self, header: &VnetHeader, frame: &[u8]) -> io::Result<Written> {
         let header = port::header_bytes(header);
         let parts = [

@@ -6,10 +6,11 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use zerocopy::IntoBytes;
 
+use crate::sys;
 use crate::vnet::{VNET_HEADER_BYTES, VnetFault, VnetHeader};
 
 /// The card's end of an interface. All calls return at once; readiness comes from the descriptor.
@@ -27,14 +28,22 @@ pub trait Port: AsFd + Debug + Send + Sync {
     /// Writes a frame whose virtio header lies elsewhere: for frames that the card itself makes.
     fn write_parts(&self, header: &VnetHeader, frame: &[u8]) -> io::Result<Written>;
 
+    /// The descriptor on which write(2) does what [`Port::write`] does, where there is such a one: writes
+    /// to it can go to the kernel together ([`Writer`]).
+    fn write_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// Replaces what is in `batch` by frames read until nothing is there or the batch is full; returns
-    /// how many there are.
+    /// how many there are. An error after the first frame is left for the next call to find.
     fn read_batch(&self, batch: &mut Batch) -> io::Result<usize> {
         batch.clear();
         while let Some(slot) = batch.next_slot() {
-            match self.read(slot)? {
-                Some(length) => batch.push(length),
-                None => break,
+            match self.read(slot) {
+                Ok(Some(length)) => batch.push(length),
+                Ok(None) => break,
+                Err(error) if batch.is_empty() => return Err(error),
+                Err(_) => break,
             }
         }
         Ok(batch.len())
@@ -65,6 +74,18 @@ impl Written {
             Err(error) => Err(error.into()),
         }
     }
+
+    /// As [`Written::from_result`] for one frame of many: an error of the port refuses the frame, and shows
+    /// again where the port is read.
+    fn of_frame(result: io::Result<Self>) -> Self {
+        result.unwrap_or_else(|error| Self::Refused(error.raw_os_error().unwrap_or(libc::EIO)))
+    }
+
+    /// From the bytes written, or the negative error number.
+    fn from_bytes(bytes: i32) -> Self {
+        let result = usize::try_from(bytes).map_err(|_| rustix::io::Errno::from_raw_os_error(-bytes));
+        Self::of_frame(Self::from_result(result))
+    }
 }
 
 /// Sorts the result of a read call: an empty queue is not an error, nor is the one note that a packet
@@ -78,6 +99,93 @@ pub(crate) fn read_outcome(result: rustix::io::Result<usize>) -> io::Result<Opti
     }
 }
 
+/// Writes frames to ports, many with one system call where the kernel allows it (io_uring), else one by one.
+///
+/// It is not the call itself that is saved but what happens at its end: a receiver that the write has woken
+/// is given the processor there, for a single frame. With many writes in one call it wakes to many.
+#[derive(Debug)]
+pub struct Writer {
+    ring: Option<sys::Ring>,
+}
+
+impl Writer {
+    /// A writer with a ring if the kernel gives one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            ring: sys::Ring::new(RING_ENTRIES).ok(),
+        }
+    }
+
+    /// A writer without a ring: each frame is a call of its own.
+    #[must_use]
+    pub fn one_by_one() -> Self {
+        Self { ring: None }
+    }
+
+    /// Whether many frames go to the kernel with one call.
+    #[must_use]
+    pub fn has_ring(&self) -> bool {
+        self.ring.is_some()
+    }
+
+    /// Writes virtio headers and frames, those for one port in the order given, and says of each what became
+    /// of it. Returns how many were taken: as many as there are, or places in `results`.
+    pub fn write_all<'a>(
+        &mut self,
+        mut frames: impl Iterator<Item = (&'a dyn Port, &'a [u8])>,
+        results: &mut [Written],
+    ) -> usize {
+        let mut done = 0;
+        while done < results.len() {
+            let taken = self.write_some(&mut frames, &mut results[done..]);
+            if taken == 0 {
+                break;
+            }
+            done += taken;
+        }
+        done
+    }
+
+    /// As many as the ring takes, or up to the first one that cannot go through it.
+    fn write_some<'a>(
+        &mut self,
+        frames: &mut impl Iterator<Item = (&'a dyn Port, &'a [u8])>,
+        results: &mut [Written],
+    ) -> usize {
+        let mut odd = None;
+        let mut taken = 0;
+        if let Some(ring) = &mut self.ring {
+            let mut direct = frames.map_while(|(port, frame)| match port.write_descriptor() {
+                Some(descriptor) => Some((descriptor, frame)),
+                None => {
+                    odd = Some((port, frame));
+                    None
+                }
+            });
+            let mut bytes = [0; BATCH_LIMIT];
+            let room = results.len().min(BATCH_LIMIT);
+            taken = ring.write_all(&mut direct, &mut bytes[..room]);
+            for (result, bytes) in results.iter_mut().zip(&bytes[..taken]) {
+                *result = Written::from_bytes(*bytes);
+            }
+        } else {
+            odd = frames.next();
+        }
+        if let Some(((port, frame), result)) = odd.zip(results.get_mut(taken)) {
+            *result = Written::of_frame(port.write(frame));
+            taken += 1;
+        }
+        taken
+    }
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Buffers for up to [`BATCH_LIMIT`] frames, reused for ever. Only pages that a frame has touched are
 /// resident, so a batch that sees small packets stays small.
 #[derive(Debug)]
@@ -86,6 +194,8 @@ pub struct Batch {
     lengths: [usize; BATCH_LIMIT],
     count: usize,
     slots: usize,
+    bytes: usize,
+    bytes_limit: usize,
 }
 
 impl Batch {
@@ -98,6 +208,19 @@ impl Batch {
             lengths: [0; BATCH_LIMIT],
             count: 0,
             slots,
+            bytes: 0,
+            bytes_limit: usize::MAX,
+        }
+    }
+
+    /// The same, which counts as full once it holds `bytes` (the last frame may go beyond), so that super-frames
+    /// do not pile up to more than a processor's cache holds. [`Port::read_batch`] of a packet socket, which
+    /// takes all frames with one call, does not look at it.
+    #[must_use]
+    pub fn limited(slots: usize, bytes: usize) -> Self {
+        Self {
+            bytes_limit: bytes,
+            ..Self::new(slots)
         }
     }
 
@@ -116,6 +239,15 @@ impl Batch {
     /// Forgets its frames.
     pub fn clear(&mut self) {
         self.count = 0;
+        self.bytes = 0;
+    }
+
+    /// The virtio header and frame number `index`; empty when there is no such frame.
+    #[must_use]
+    pub fn frame(&self, index: usize) -> &[u8] {
+        let length = self.lengths[..self.count].get(index).copied().unwrap_or_default();
+        let start = index.min(self.count) * SLOT_BYTES;
+        &self.storage[start..start + length]
     }
 
     /// The virtio header and frame number `index`, to be edited in place.
@@ -132,7 +264,7 @@ impl Batch {
 
     /// The next free buffer, or `None` when the batch is full.
     pub fn next_slot(&mut self) -> Option<&mut [u8]> {
-        if self.count == self.slots {
+        if self.count == self.slots || self.bytes >= self.bytes_limit {
             return None;
         }
         let start = self.count * SLOT_BYTES;
@@ -147,6 +279,7 @@ impl Batch {
         );
         self.lengths[self.count] = length;
         self.count += 1;
+        self.bytes += length;
     }
 
     /// Fills the batch through `receive`, which gets every buffer and the place for the lengths.
@@ -188,6 +321,8 @@ pub(crate) fn header_bytes(header: &VnetHeader) -> [u8; 12] {
 
 /// The most frames in a batch.
 pub const BATCH_LIMIT: usize = 64;
+/// Writes that a ring takes at once.
+const RING_ENTRIES: u32 = 64;
 
 /// Bytes of a buffer that takes any frame: an IP packet of 65,535 bytes, an Ethernet header with a VLAN
 /// tag, a virtio header, rounded up. Slots are an odd number of cache lines apart, so that the headers
@@ -218,6 +353,103 @@ mod tests {
     fn batch_is_bounded() {
         let mut batch = Batch::new(usize::MAX);
         assert_eq!(batch.fill(|buffers, _| Ok(buffers.len())).unwrap(), BATCH_LIMIT);
+    }
+
+    #[test]
+    fn a_limited_batch_is_full_at_its_bytes() {
+        let mut batch = Batch::limited(4, 100);
+        for length in [60, 40] {
+            batch.next_slot().unwrap().fill(9);
+            batch.push(length);
+        }
+        assert!(batch.next_slot().is_none());
+        assert_eq!(batch.frame(1), [9; 40]);
+        assert!(batch.frame(2).is_empty() && batch.frame(usize::MAX).is_empty());
+        batch.clear();
+        assert!(batch.next_slot().is_some());
+    }
+
+    /// One end of a pair of sockets; `direct` says whether its descriptor may be written to.
+    #[derive(Debug)]
+    struct Socket {
+        fd: std::os::unix::net::UnixDatagram,
+        direct: bool,
+    }
+
+    impl AsFd for Socket {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.fd.as_fd()
+        }
+    }
+
+    impl Port for Socket {
+        fn vnet_header_bytes(&self) -> usize {
+            VNET_HEADER_BYTES
+        }
+
+        fn read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+            read_outcome(rustix::io::read(&self.fd, buffer))
+        }
+
+        fn write(&self, buffer: &[u8]) -> io::Result<Written> {
+            Written::from_result(rustix::io::write(&self.fd, buffer))
+        }
+
+        fn write_parts(&self, _: &VnetHeader, _: &[u8]) -> io::Result<Written> {
+            Ok(Written::Refused(0))
+        }
+
+        fn write_descriptor(&self) -> Option<BorrowedFd<'_>> {
+            self.direct.then(|| self.fd.as_fd())
+        }
+    }
+
+    fn pair(direct: bool) -> (Socket, Socket) {
+        let (one, two) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        one.set_nonblocking(true).unwrap();
+        two.set_nonblocking(true).unwrap();
+        (Socket { fd: one, direct }, Socket { fd: two, direct })
+    }
+
+    /// Every order of ports that have a descriptor and ports that have none, with a ring and without.
+    #[test]
+    fn a_writer_keeps_the_order_of_each_port() {
+        for mut writer in [Writer::new(), Writer::one_by_one()] {
+            for pattern in 0..64_u32 {
+                let ((near, far), (odd, odd_far)) = (pair(true), pair(false));
+                let frames: Vec<_> = (0..6_u8).map(|n| [n; 20]).collect();
+                let goes_odd = |n: usize| pattern >> n & 1 == 1;
+                let writes = frames.iter().enumerate().map(|(n, frame)| {
+                    let port: &dyn Port = if goes_odd(n) { &odd } else { &near };
+                    (port, frame.as_slice())
+                });
+                let mut results = [Written::Full; 8];
+                assert_eq!(writer.write_all(writes, &mut results), 6);
+                assert_eq!(results[..6], [Written::Sent; 6]);
+                let mut batch = Batch::new(8);
+                for (port, odd) in [(&far, false), (&odd_far, true)] {
+                    let count = port.read_batch(&mut batch).unwrap();
+                    let came: Vec<_> = (0..count).map(|n| batch.frame(n)[0]).collect();
+                    let sent: Vec<_> = (0..6_u8).filter(|n| goes_odd(usize::from(*n)) == odd).collect();
+                    assert_eq!(came, sent, "{pattern}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_writer_tells_what_became_of_each_frame() {
+        for mut writer in [Writer::new(), Writer::one_by_one()] {
+            let ((near, _far), (gone, end), (full, _unread)) = (pair(true), pair(true), pair(true));
+            drop(end);
+            while full.write(b"fill").unwrap() == Written::Sent {}
+            let ports: [&dyn Port; 4] = [&near, &gone, &full, &near];
+            let mut results = [Written::Sent; 4];
+            let writes = ports.into_iter().map(|port| (port, &b"frame"[..]));
+            assert_eq!(writer.write_all(writes, &mut results), 4);
+            let refused = Written::Refused(libc::ECONNREFUSED);
+            assert_eq!(results, [Written::Sent, refused, Written::Full, Written::Sent]);
+        }
     }
 
     #[test]

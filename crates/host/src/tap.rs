@@ -199,6 +199,10 @@ impl Port for TapQueue {
         Written::from_result(rustix::io::write(&self.fd, buffer))
     }
 
+    fn write_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd())
+    }
+
     fn write_parts(&self, header: &VnetHeader, frame: &[u8]) -> io::Result<Written> {
         let header = port::header_bytes(header);
         let parts = [

@@ -4,12 +4,13 @@
 //! compiler as usual. Nothing here decides anything; a function is one kernel request.
 
 // UNSAFETY: ioctls of /dev/net/tun, socket options of AF_PACKET, clone with namespace flags,
-// mount_setattr, signalfd and unshare have no safe wrapper in std or rustix 1.1.
+// mount_setattr, signalfd, unshare and submission rings have no safe wrapper in std or rustix 1.1.
 #![expect(
     unsafe_code,
     reason = "kernel requests without a safe wrapper in std or rustix"
 )]
 
+mod ring;
 mod spawn;
 
 use std::ffi::{CStr, c_int, c_void};
@@ -17,6 +18,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+pub(crate) use ring::Ring;
 pub(crate) use spawn::{ChildPlan, clone_and_execute};
 
 /// Turns the -1 convention of C into a `Result`.

@@ -1,10 +1,11 @@
 //! The datapath worker: one thread that owns the switch and moves packets from port to port.
 //!
-//! A packet is read into the one buffer of the worker, processed in place and written to the port of its
-//! receiver: run to completion, no lock, no allocation, one system call in and one out; a super-frame costs
-//! the same as a small one but for the copies. After a packet the worker looks again for a short while
-//! before it sleeps in epoll: the kernel of the receiving instance usually answers within the write, so the
-//! reply is caught without a wakeup. At rest it sleeps until a packet, a message or a timer of the services.
+//! A port's turn: the packets that wait there are read into the one batch of the worker, processed in place,
+//! and then written to the ports of their receivers, together where the kernel allows it ([`Writer`]). Run to
+//! completion, no lock, no allocation; a super-frame costs the same as a small one but for the copies. After
+//! a packet the worker looks again for a short while before it sleeps in epoll: the kernel of the receiving
+//! instance usually answers within the write, so the reply is caught without a wakeup. At rest it sleeps
+//! until a packet, a message or a timer of the services.
 //!
 //! Whatever else wants the switch (table updates, counters, traces) sends a [`Message`]; the doorbell wakes
 //! the worker, and the message is handled between two rounds, so every packet sees one table revision.
@@ -18,7 +19,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
-use trinic_host::port::{self, Port, SLOT_BYTES, Written};
+use trinic_host::port::{self, BATCH_LIMIT, Batch, Port, Writer, Written};
 use trinic_host::vnet::{VNET_HEADER_BYTES, VnetHeader};
 use trinic_switch::tables::{Delta, DeltaMismatch, Id, Revision, Tables};
 use trinic_switch::{Offload, Output, Packet, PortId, Switch, Verdict};
@@ -29,8 +30,9 @@ use super::clock;
 use super::services::Services;
 
 /// Packets taken from one port before the next one has its turn.
-const BATCH_PACKETS: usize = 64;
-/// Bytes taken from one port before the next one has its turn: super-frames must not starve small ones.
+const BATCH_PACKETS: usize = BATCH_LIMIT;
+/// Bytes taken from one port before the next one has its turn: super-frames must not starve small ones, nor
+/// push each other out of the processor's cache between the read and the write.
 const BATCH_BYTES: usize = 512 * 1024;
 /// Events taken from epoll at once.
 const EVENTS: usize = 64;
@@ -124,6 +126,14 @@ pub struct Slot {
     read_failures: u32,
 }
 
+/// A packet of the turn that goes to a port.
+#[derive(Debug, Clone, Copy)]
+struct Outgoing {
+    to: PortId,
+    /// Its number in the batch.
+    frame: usize,
+}
+
 /// Sends messages to a worker; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle {
@@ -161,7 +171,11 @@ pub struct Worker {
     messages: Receiver<Message>,
     doorbell: Arc<Doorbell>,
     broken: Broken,
-    buffer: Box<[u8]>,
+    /// The packets of the turn.
+    inbox: Batch,
+    /// Where those go that are forwarded; empty between two turns.
+    outbox: Vec<Outgoing>,
+    writer: Writer,
     out: Output,
     counters: Counters,
     housekeeping_at: Instant,
@@ -287,7 +301,9 @@ impl Worker {
             messages,
             doorbell: doorbell.clone(),
             broken: Broken(broken),
-            buffer: vec![0; SLOT_BYTES].into_boxed_slice(),
+            inbox: Batch::limited(BATCH_PACKETS, BATCH_BYTES),
+            outbox: Vec::with_capacity(BATCH_PACKETS),
+            writer: Writer::new(),
             out: Output::new(),
             counters: Counters::default(),
             housekeeping_at: clock::now(),
@@ -348,63 +364,49 @@ impl Worker {
         Ok(moved)
     }
 
-    /// One port's turn: takes packets until it has no more or had its share.
+    /// One port's turn: takes its share of packets and, once, what a receiver answered at once. Its kernel
+    /// often does so within the write, and looking there saves two system calls of a round trip.
     fn turn(&mut self, now: Instant, index: usize) -> usize {
-        let (mut packets, mut bytes) = (0, 0);
-        while packets < BATCH_PACKETS && bytes < BATCH_BYTES {
-            let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else {
-                break;
-            };
-            match slot.port.read(&mut self.buffer) {
-                Ok(Some(length)) => {
-                    slot.read_failures = 0;
-                    packets += 1;
-                    bytes += length;
-                    let to = self.packet(now, index, length);
-                    if packets == 1
-                        && let Some(to) = to
-                    {
-                        self.catch_reply(now, to);
-                    }
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    self.read_failed(index, &error);
-                    break;
-                }
+        let (packets, receiver) = match self.take(now, index) {
+            Ok(taken) => taken,
+            Err(error) => {
+                self.read_failed(index, &error);
+                return 0;
             }
+        };
+        let answered = receiver.and_then(|port| usize::try_from(port.0).ok());
+        // A failed read is the port's own turn's to count.
+        let answers = answered.map_or(Ok((0, None)), |index| self.take(now, index));
+        packets + answers.map_or(0, |(answers, _)| answers)
+    }
+
+    /// Takes a batch of packets from a port through the switch and on. Returns how many there were and the
+    /// receiver of the first one that was forwarded.
+    fn take(&mut self, now: Instant, index: usize) -> io::Result<(usize, Option<PortId>)> {
+        let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else {
+            return Ok((0, None));
+        };
+        let packets = slot.port.read_batch(&mut self.inbox)?;
+        slot.read_failures = 0;
+        for frame in 0..packets {
+            self.packet(now, index, frame);
         }
         self.counters.packets += packets as u64;
-        self.counters.bytes += bytes as u64;
-        packets
+        let receiver = self.outbox.first().map(|first| first.to);
+        self.flush();
+        Ok((packets, receiver))
     }
 
-    /// Takes one packet from the port that was just written to, if there is one: the receiver's kernel
-    /// often answers within the write, and looking at once saves two system calls of a round trip. Done
-    /// once per turn, so that a stream in one direction does not pay for it.
-    fn catch_reply(&mut self, now: Instant, to: PortId) {
-        let Ok(index) = usize::try_from(to.0) else { return };
-        let Some(slot) = slot_mut(&mut self.slots, to) else {
-            return;
-        };
-        // A failed read is the port's own turn's to count.
-        if let Ok(Some(length)) = slot.port.read(&mut self.buffer) {
-            self.counters.packets += 1;
-            self.counters.bytes += length as u64;
-            self.packet(now, index, length);
-        }
-    }
-
-    /// One packet, in the first `length` bytes of the buffer: one call of the switch, one write. Says where
-    /// it went, if it was forwarded.
-    fn packet(&mut self, now: Instant, from: usize, length: usize) -> Option<PortId> {
-        let packet = self.buffer.get_mut(..length)?;
+    /// One packet of the batch: one call of the switch.
+    fn packet(&mut self, now: Instant, from: usize, number: usize) {
+        let packet = self.inbox.frame_mut(number);
+        self.counters.bytes += packet.len() as u64;
         let Ok((header, frame)) = port::split_checked(packet, VNET_HEADER_BYTES) else {
             self.counters.bad_headers += 1;
             if let Some(slot) = self.slots.get_mut(from).and_then(Option::as_mut) {
                 slot.bad_headers += 1;
             }
-            return None;
+            return;
         };
         let offload = Offload {
             checksum_partial: outer_checksum_is_partial(&header, frame),
@@ -416,36 +418,59 @@ impl Worker {
             offload,
         };
         let port = port_id(from);
-        let verdict = self.switch.process(now, port, &mut view, &mut self.out);
-        let mut forwarded = None;
-        match verdict {
+        match self.switch.process(now, port, &mut view, &mut self.out) {
             Verdict::Forward { to } => {
-                if let Some(slot) = slot_mut(&mut self.slots, to) {
-                    slot.send(&mut self.counters, &self.buffer[..length]);
-                    forwarded = Some(to);
+                if slot_mut(&mut self.slots, to).is_some() {
+                    self.outbox.push(Outgoing { to, frame: number });
                 }
             }
-            Verdict::Service { port } => self.service(now, port, &header, length),
+            Verdict::Service { port } => self.service(now, port, &header, number),
             Verdict::Replied | Verdict::Drop(_) => {}
         }
         if self.out.frame().is_some() {
             self.reply(port);
         }
-        forwarded
+    }
+
+    /// Writes what the batch holds for ports. A single packet goes the short way.
+    fn flush(&mut self) {
+        if let [one] = *self.outbox {
+            if let Some(slot) = slot_mut(&mut self.slots, one.to) {
+                let written = slot.port.write(self.inbox.frame(one.frame));
+                slot.count(&mut self.counters, written);
+            }
+        } else {
+            let (slots, inbox) = (&self.slots, &self.inbox);
+            let frames = self.outbox.iter().filter_map(|outgoing| {
+                let slot = slot_ref(slots, outgoing.to)?;
+                Some((&*slot.port, inbox.frame(outgoing.frame)))
+            });
+            let mut results = [Written::Sent; BATCH_PACKETS];
+            let done = self.writer.write_all(frames, &mut results);
+            for (outgoing, written) in self.outbox.iter().zip(&results[..done]) {
+                if let Some(slot) = slot_mut(&mut self.slots, outgoing.to) {
+                    slot.count(&mut self.counters, Ok(*written));
+                }
+            }
+        }
+        self.outbox.clear();
     }
 
     /// Hands a frame to the link-local services, its checksum completed, and their answers back.
-    fn service(&mut self, now: Instant, port: PortId, header: &VnetHeader, length: usize) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let id = slot_mut(&mut self.slots, port).and_then(|slot| slot.interface.clone());
-        if let Some(frame) = buffer.get_mut(VNET_HEADER_BYTES..length) {
+    fn service(&mut self, now: Instant, port: PortId, header: &VnetHeader, number: usize) {
+        let Some(id) = slot_mut(&mut self.slots, port).and_then(|slot| slot.interface.clone()) else {
+            return;
+        };
+        let mut postman = Postman {
+            switch: &mut self.switch,
+            slots: &mut self.slots,
+            counters: &mut self.counters,
+        };
+        if let Some(frame) = self.inbox.frame_mut(number).get_mut(VNET_HEADER_BYTES..) {
             complete_checksum(header, frame);
-            let (services, mut postman) = self.services();
-            if let Some(id) = id {
-                services.handle_frame(now, &id, frame, &mut |port, frame| postman.deliver(port, frame));
-            }
+            let deliver = &mut |port, frame: &[u8]| postman.deliver(port, frame);
+            self.services.handle_frame(now, &id, frame, deliver);
         }
-        self.buffer = buffer;
     }
 
     /// Sends the switch's own answer to the port that asked.
@@ -618,11 +643,6 @@ impl Postman<'_> {
 }
 
 impl Slot {
-    fn send(&mut self, counters: &mut Counters, packet: &[u8]) {
-        let written = self.port.write(packet);
-        self.count(counters, written);
-    }
-
     fn count(&mut self, counters: &mut Counters, written: io::Result<Written>) {
         match written {
             Ok(Written::Sent) => {}
@@ -699,6 +719,10 @@ fn ones_complement_sum(bytes: &[u8]) -> u16 {
 
 fn slot_mut(slots: &mut [Option<Slot>], port: PortId) -> Option<&mut Slot> {
     slots.get_mut(usize::try_from(port.0).ok()?)?.as_mut()
+}
+
+fn slot_ref(slots: &[Option<Slot>], port: PortId) -> Option<&Slot> {
+    slots.get(usize::try_from(port.0).ok()?)?.as_ref()
 }
 
 fn port_id(index: usize) -> PortId {

@@ -1,6 +1,8 @@
 //! Packets through the whole worker, over ports in memory.
 
 use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixDatagram;
 use std::time::Instant as StdInstant;
 
 use trinic_switch::tables::{
@@ -30,10 +32,15 @@ impl Drop for Rig {
 }
 
 fn rig() -> Rig {
+    rig_with(Writer::new())
+}
+
+fn rig_with(writer: Writer) -> Rig {
     let (sender, broken) = mpsc::channel();
     let services = Services::new(false, [7; 32]).unwrap();
     let tell = Box::new(move |interface| sender.send(interface).unwrap());
-    let (worker, handle) = Worker::new(Switch::new(Config::default()), services, tell).unwrap();
+    let (mut worker, handle) = Worker::new(Switch::new(Config::default()), services, tell).unwrap();
+    worker.writer = writer;
     std::thread::spawn(move || worker.run().unwrap());
     handle.load(tables()).unwrap();
     Rig { handle, broken }
@@ -278,12 +285,120 @@ fn an_unplugged_port_is_free_for_another() {
     rig.handle.disconnect(PortId(99)).unwrap();
 }
 
+/// A port that is a socket, as those of the kernel are: what goes to it may be written in one call.
+#[derive(Debug)]
+struct Socket(UnixDatagram);
+
+impl Socket {
+    fn pair() -> (Self, UnixDatagram) {
+        let (near, far) = UnixDatagram::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        far.set_read_timeout(Some(LIMIT)).unwrap();
+        (Self(near), far)
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Port for Socket {
+    fn vnet_header_bytes(&self) -> usize {
+        VNET_HEADER_BYTES
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match self.0.recv(buffer) {
+            Ok(length) => Ok(Some(length)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write(&self, buffer: &[u8]) -> io::Result<Written> {
+        self.0.send(buffer).map(|_| Written::Sent)
+    }
+
+    fn write_parts(&self, header: &VnetHeader, frame: &[u8]) -> io::Result<Written> {
+        use zerocopy::IntoBytes;
+        self.write(&[header.as_bytes(), frame].concat())
+    }
+
+    fn write_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_fd())
+    }
+}
+
+/// What waits at a port when its turn comes goes on together, in its order, with a ring and without one.
+#[test]
+fn a_batch_arrives_whole_and_in_order() {
+    for writer in [Writer::new(), Writer::one_by_one()] {
+        let rig = rig_with(writer);
+        let open = Delta {
+            from: Revision(1),
+            to: Revision(2),
+            upsert: vec![group(vec![rule("sgr-in", RuleProtocol::Any)])],
+            remove: Vec::new(),
+        };
+        rig.handle.apply(open).unwrap().unwrap();
+        let ((four, sender), (five, receiver)) = (Socket::pair(), Socket::pair());
+        // They wait before the worker knows the port, so they are one batch.
+        for number in 0..8_u8 {
+            let mut packet = datagram();
+            packet.push(number);
+            sender.send(&packet).unwrap();
+        }
+        rig.handle.connect(Some("eni-5".into()), Box::new(five)).unwrap();
+        rig.handle.connect(Some("eni-4".into()), Box::new(four)).unwrap();
+        for number in 0..8_u8 {
+            let mut buffer = [0; 2048];
+            let length = receiver.recv(&mut buffer).unwrap();
+            assert_eq!(length, datagram().len() + 1);
+            assert_eq!(buffer[length - 1], number);
+        }
+        let counters = counters(&rig);
+        assert_eq!((counters.packets, counters.send_failures), (8, 0));
+    }
+}
+
+#[test]
+fn frames_that_a_receiver_refuses_are_counted_to_it() {
+    for writer in [Writer::new(), Writer::one_by_one()] {
+        let rig = rig_with(writer);
+        let open = Delta {
+            from: Revision(1),
+            to: Revision(2),
+            upsert: vec![group(vec![rule("sgr-in", RuleProtocol::Any)])],
+            remove: Vec::new(),
+        };
+        rig.handle.apply(open).unwrap().unwrap();
+        let ((four, sender), (five, receiver)) = (Socket::pair(), Socket::pair());
+        for _ in 0..3 {
+            sender.send(&datagram()).unwrap();
+        }
+        rig.handle.connect(Some("eni-5".into()), Box::new(five)).unwrap();
+        drop(receiver);
+        rig.handle.connect(Some("eni-4".into()), Box::new(four)).unwrap();
+        read(&rig, 3);
+        assert_eq!(counters(&rig).send_failures, 3);
+        let refused = rig.handle.visit(|visit| {
+            let mut slots = visit.ports.iter().flatten();
+            slots
+                .find(|slot| slot.interface.as_deref() == Some("eni-5"))
+                .map(|slot| slot.refused)
+        });
+        assert_eq!(refused.unwrap(), Some(3));
+    }
+}
+
 /// A device that its owner took away: it is always readable and every read fails.
 #[derive(Debug)]
 struct Dead(OwnedFd);
 
 impl AsFd for Dead {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
