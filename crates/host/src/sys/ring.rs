@@ -3,7 +3,7 @@
 //!
 //! Each write is made as one that must not wait (`RWF_NOWAIT`): the kernel carries it out within the call, in
 //! the order given, and one that would have to wait ends as `EAGAIN`, as write(2) on a descriptor with
-//! `O_NONBLOCK` does. Taps and sockets know that flag.
+//! `O_NONBLOCK` does. Sockets know that flag, and taps do since Linux 6.4 (`FMODE_NOWAIT`).
 //! Source: [io_uring_enter(2)], [linux io_uring/rw.c `io_rw_init_file`], [linux drivers/net/tun.c].
 
 use std::ffi::c_void;
@@ -57,25 +57,24 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// When the kernel has no rings, is too old (before Linux 5.19), or a filter or `io_uring_disabled`
-    /// forbids them.
+    /// When the kernel has no rings, is older than Linux 6.6, or a filter or `io_uring_disabled` forbids them.
     pub(crate) fn new(capacity: u32) -> io::Result<Self> {
         // A request that fails must not keep the rest from being taken, and nothing is to interrupt this
-        // thread for a completion.
+        // thread for a completion. NO_SQARRAY came with Linux 6.6; the writes to taps below need 6.4.
         let mut params = io_uring_params::default();
-        params.flags = IoringSetupFlags::SUBMIT_ALL | IoringSetupFlags::COOP_TASKRUN;
+        params.flags =
+            IoringSetupFlags::SUBMIT_ALL | IoringSetupFlags::COOP_TASKRUN | IoringSetupFlags::NO_SQARRAY;
         // SAFETY: no flag asks for another descriptor (ATTACH_WQ is not set).
         let fd = unsafe { io_uring_setup(capacity, &mut params) }?;
         if !params.features.contains(IoringFeatureFlags::SINGLE_MMAP) {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        let end = |offset: u32, count: u32, each: usize| index(offset) + index(count) * each;
-        let submissions = end(params.sq_off.array, params.sq_entries, size_of::<u32>());
-        let completions = end(params.cq_off.cqes, params.cq_entries, size_of::<io_uring_cqe>());
-        let rings = Mapping::new(&fd, IORING_OFF_SQ_RING, submissions.max(completions))?;
+        let completions = index(params.cq_entries) * size_of::<io_uring_cqe>();
+        let bytes = index(params.cq_off.cqes) + completions;
+        let rings = Mapping::new(&fd, IORING_OFF_SQ_RING, bytes)?;
         let bytes = index(params.sq_entries) * size_of::<io_uring_sqe>();
         let requests = Mapping::new(&fd, IORING_OFF_SQES, bytes)?;
-        let ring = Self {
+        Ok(Self {
             rings,
             requests,
             layout: Layout {
@@ -87,13 +86,7 @@ impl Ring {
                 complete_entries: params.cq_entries,
             },
             fd,
-        };
-        // Place n of the queue is request n, for ever.
-        for place in 0..params.sq_entries {
-            let at = index(params.sq_off.array) + index(place) * size_of::<u32>();
-            ring.rings.word(at).store(place, Ordering::Relaxed);
-        }
-        Ok(ring)
+        })
     }
 
     /// Makes as many of the `writes` as fit and returns how many were taken; `results` gets the bytes
@@ -253,7 +246,6 @@ mod tests {
     use super::*;
 
     /// A ring of four, or nothing where the kernel gives none.
-    #[expect(clippy::print_stderr, reason = "says that a test did not run, and why")]
     fn ring() -> Option<Ring> {
         Ring::new(4)
             .inspect_err(|error| eprintln!("SKIP: the kernel gives no ring: {error}"))

@@ -11,7 +11,7 @@ use libtest_mimic::Trial;
 use trinic_host::epoll::{Events, Interest, Poller};
 use trinic_host::link::{Address, Netlink};
 use trinic_host::packet::{PacketOptions, PacketPort};
-use trinic_host::port::{Batch, Port, SLOT_BYTES, Written, split_checked};
+use trinic_host::port::{BATCH_LIMIT, Batch, Port, SLOT_BYTES, Writer, Written, split_checked};
 use trinic_host::probe::Carrier;
 use trinic_host::tap::{Tap, TapOptions};
 use trinic_host::vnet::{FLAG_NEEDS_CSUM, VnetHeader};
@@ -38,6 +38,10 @@ pub(crate) fn trials(host: &Host) -> Vec<Trial> {
         }),
         host.trial("packet_bad_header_is_refused_alone", packet, || {
             bad_header(Carrier::PacketSocket)
+        }),
+        host.trial("tap_writes_together", tap, || writes_together(Carrier::Tap)),
+        host.trial("packet_writes_together", packet, || {
+            writes_together(Carrier::PacketSocket)
         }),
         host.trial("tap_is_adopted_by_name", tap, tap_is_adopted),
         host.trial("tap_with_queues", tap, tap_with_queues),
@@ -185,19 +189,24 @@ impl Forwarder {
             for (token, port) in (0..).zip(&ports) {
                 poller.add(port, token, Interest::READ).unwrap();
             }
-            let (mut events, mut batch) = (Events::new(2), Batch::new(64));
+            let (mut events, mut batch) = (Events::new(2), Batch::new(BATCH_LIMIT));
+            let (mut writer, mut results) = (Writer::new(), [Written::Full; BATCH_LIMIT]);
             while !stopping.load(Ordering::Relaxed) {
                 poller.wait(&mut events, Some(Duration::from_millis(10))).unwrap();
                 for ready in events.iter() {
                     let from = usize::try_from(ready.token).unwrap();
-                    for index in 0..ports[from].read_batch(&mut batch).unwrap() {
+                    let count = ports[from].read_batch(&mut batch).unwrap();
+                    for index in 0..count {
                         let buffer = batch.frame_mut(index);
                         let (header, frame) = split_checked(buffer, 10).unwrap();
                         long[from].fetch_max(frame.len() as u64, Ordering::Relaxed);
                         cut[from].fetch_add(u64::from(header.segment_bytes() > 0), Ordering::Relaxed);
-                        let written = ports[1 - from].write(buffer).unwrap();
-                        assert!(!matches!(written, Written::Refused(_)), "{written:?}");
                     }
+                    let to = &*ports[1 - from];
+                    let frames = (0..count).map(|index| (to, batch.frame(index)));
+                    assert_eq!(writer.write_all(frames, &mut results), count);
+                    let refused = |written: &Written| matches!(written, Written::Refused(_));
+                    assert!(!results[..count].iter().any(refused), "{results:?}");
                 }
             }
         });
@@ -375,6 +384,25 @@ fn tap_is_adopted() {
     read_frame(&tap.queues()[0], |frame| is_arp_reply_of(frame, 1));
     tap.remove().unwrap();
     assert!(netlink.link_by_name("eth0").is_err(), "removed");
+}
+
+/// Frames that go to the kernel together arrive each, and one that is refused keeps none back.
+fn writes_together(carrier: Carrier) {
+    let card = NetNs::create().unwrap();
+    let node = node(carrier, &card, 1);
+    let good = [&[0; 10][..], &arp_request(1)].concat();
+    // A segment size without a checksum to be made.
+    let bad = [&[0, 1, 0, 0, 0, 0, 0, 0, 0, 0][..], &arp_request(1)].concat();
+    for mut writer in [Writer::new(), Writer::one_by_one()] {
+        let frames = [&good, &bad, &good].map(|frame| (&*node.port, frame.as_slice()));
+        let mut results = [Written::Full; 3];
+        assert_eq!(writer.write_all(frames.into_iter(), &mut results), 3);
+        assert_eq!([results[0], results[2]], [Written::Sent; 2], "{results:?}");
+        assert!(matches!(results[1], Written::Refused(_)), "{results:?}");
+        for _ in 0..2 {
+            read_frame(&*node.port, |frame| is_arp_reply_of(frame, 1));
+        }
+    }
 }
 
 fn tap_with_queues() {
