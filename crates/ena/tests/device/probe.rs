@@ -4,7 +4,7 @@ use trinic_ena::datapath::{Change, Placement};
 use trinic_ena::device::{Config, DriverState, Refusal, layout};
 use trinic_ena::spec::admin::{MemoryAddress, Status};
 use trinic_ena::spec::aenq::Group;
-use trinic_ena::spec::feature::{AenqConfig, FeatureId, HostAttributes};
+use trinic_ena::spec::feature::{AenqConfig, FeatureId, HostAttributes, Mtu};
 use trinic_ena::spec::registers::{Register, ResetReason};
 use trinic_pci::{Function, Memory};
 
@@ -282,6 +282,25 @@ fn a_driver_that_does_not_know_its_place_is_shown_without() {
     let described = rig.device.describe();
     assert_eq!(described.bdf, None);
     assert_eq!(described.host.unwrap().os, "DPDK");
+}
+
+#[test]
+fn resets_in_a_loop_do_not_reach_the_datapath() {
+    let mut rig = Rig::with_admin();
+    rig.device.link_mut().changes.clear();
+    for _ in 0..100 {
+        rig.reset(ResetReason::NORMAL);
+    }
+    assert!(rig.device.link_mut().changes.is_empty());
+    assert_eq!(rig.device.describe().resets[0].count, 100);
+    rig.set_up_admin();
+    rig.done(&set(FeatureId::MTU, &Mtu { mtu: 1500.into() }));
+    rig.reset(ResetReason::NORMAL);
+    assert!(rig.device.link_mut().changes.contains(&Change::Reset));
+    // The carrier's reset always does.
+    rig.device.link_mut().changes.clear();
+    rig.device.reset();
+    assert!(rig.device.link_mut().changes.contains(&Change::Reset));
 }
 
 #[test]
