@@ -305,8 +305,18 @@ impl FakeCard {
     }
 }
 
+/// Takes messages as a card does: tables are acknowledged at once, whatever a test does meanwhile.
 fn read(mut stream: UnixStream, messages: &Sender<ToCard>) {
     while let Ok(Some(message)) = framing::read::<ToCard>(&mut stream) {
+        let revision = match &message {
+            ToCard::Snapshot { tables, .. } => Some(tables.revision),
+            ToCard::Update { delta, .. } => Some(delta.to),
+            _ => None,
+        };
+        if let Some(revision) = revision {
+            // Control may have gone; its end is seen by the next read.
+            let _ = framing::write(&mut &stream, &FromCard::Applied { revision });
+        }
         if messages.send(message).is_err() {
             return;
         }
