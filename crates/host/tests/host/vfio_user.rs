@@ -219,9 +219,15 @@ fn owner_visits() {
     server.disconnect();
     eventually("the end of the client", || !server.state().is_connected);
     assert!(client.register_read(0, register::SCRATCH).is_err());
-    // A function that panics ends its server and nobody else's; its owner is told.
+    // A function that panics ends its server and nobody else's; its client and its owner are told.
+    let client = Client::on_stream(connected(&server), &options()).unwrap();
     server.visit(|_| std::panic::resume_unwind(Box::new("on purpose")));
     eventually("the end of the server", || !server.state().is_running);
+    assert!(!server.state().is_connected);
+    assert!(matches!(
+        client.register_read(0, register::SCRATCH),
+        Err(BusError::Gone(_))
+    ));
     assert_eq!(server.ask(|_| ()), None);
 }
 
