@@ -115,6 +115,13 @@ fn dma_and_interrupts() {
     ));
     assert_eq!(client.allocate(2 << 20, 1), Err(BusError::OutOfMemory(2 << 20)));
     assert!(client.allocate(4096, 4096).is_ok());
+    // Queues of a driver run in threads of their own.
+    let client = std::sync::Arc::new(client);
+    let queue = std::sync::Arc::clone(&client);
+    std::thread::spawn(move || queue.register_write(0, 0x1010, 4).unwrap())
+        .join()
+        .unwrap();
+    assert_eq!(client.register_read(0, 0x1010), Ok(4));
     // A driver that waits when its function goes.
     server.stop();
     assert!(matches!(
