@@ -11,8 +11,11 @@
 //!
 //! A client that cuts its file off (truncates a memfd, a hugetlbfs file or a plain one) makes accesses fault;
 //! the fault is caught, [`GuestMemory::is_faulted`] says so, and the function's server closes the client.
+//!
+//! [`OwnMemory`] is the same memory on the side of a driver in user space.
 
 mod map;
+mod own;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +30,8 @@ use trinic_pci::{DmaFault, Memory};
 
 use crate::sys::Faults;
 use map::{Map, Region};
+
+pub use own::OwnMemory;
 
 /// Most maps and bytes that a client may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
-use rustix::fs::{MemfdFlags, SealFlags};
 use trinic_pci::Bus;
 use trinic_pci::bus::BusError;
 use zerocopy::{FromBytes, IntoBytes};
@@ -23,7 +22,7 @@ use super::protocol::{
 };
 use super::stream::{Inbox, Outbox, Received, header};
 use super::version::{self, Capabilities};
-use crate::guest_memory::{Access, GuestMemory, Limits};
+use crate::guest_memory::{Limits, OwnMemory};
 use crate::sys::{Faults, Mapping};
 
 /// What a client asks for.
@@ -48,11 +47,12 @@ impl Default for ClientOptions {
     }
 }
 
-/// A driver's end of a function. Dropping it disconnects, and the function is reset.
+/// A driver's end of a function. Dropping it disconnects, and the function is reset. Threads may share it: only
+/// accesses that are messages wait for one another.
 #[derive(Debug)]
 pub struct Client {
     link: Link,
-    memory: GuestMemory,
+    memory: OwnMemory,
     next: u64,
     dma_end: u64,
     bars: Vec<Bar>,
@@ -170,9 +170,9 @@ impl Client {
 }
 
 impl Bus for Client {
-    type Memory = GuestMemory;
+    type Memory = OwnMemory;
 
-    fn memory(&self) -> &GuestMemory {
+    fn memory(&self) -> &OwnMemory {
         &self.memory
     }
 
@@ -373,17 +373,14 @@ impl Link {
     }
 
     /// Makes DMA memory and gives it to the function; the address of its end.
-    fn share_memory(&self, options: &ClientOptions) -> Result<(GuestMemory, u64), BusError> {
+    fn share_memory(&self, options: &ClientOptions) -> Result<(OwnMemory, u64), BusError> {
         let address = options.dma_address;
-        let bytes = options.dma_bytes.checked_next_multiple_of(4096);
-        let end = bytes.and_then(|bytes| Some((bytes, address.checked_add(bytes)?)));
         let none = || BusError::OutOfMemory(usize::try_from(options.dma_bytes).unwrap_or(usize::MAX));
-        let (bytes, end) = end.ok_or_else(none)?;
-        let file = dma_file(bytes).map_err(|_| none())?;
-        let limits = Limits { maps: 1, bytes };
-        let memory = GuestMemory::new(limits).map_err(|_| none())?;
-        let mapped = memory.map(address, bytes, Some(file.as_fd()), 0, Access::BOTH);
-        mapped.map_err(|_| none())?;
+        let bytes = options
+            .dma_bytes
+            .checked_next_multiple_of(4096)
+            .ok_or_else(none)?;
+        let (memory, file) = OwnMemory::new(address, bytes).map_err(|_| none())?;
         let map = DmaMap {
             argsz: word(size_of::<DmaMap>())?.into(),
             flags: (vfio::MAP_READ | vfio::MAP_WRITE).into(),
@@ -392,7 +389,7 @@ impl Link {
             size: bytes.into(),
         };
         self.call(command::DMA_MAP, &[map.as_bytes()], &[&file])?;
-        Ok((memory, end))
+        Ok((memory, address + bytes))
     }
 
     /// Makes an event for each vector.
@@ -489,13 +486,6 @@ fn areas(body: &[u8], info: &RegionInfo) -> Result<Vec<(u64, u64)>, BusError> {
 /// The fields at the start of a reply, and the rest.
 fn fields<T: FromBytes>(body: &[u8]) -> Result<(T, &[u8]), BusError> {
     T::read_from_prefix(body).map_err(|_| protocol("a reply is too short"))
-}
-
-fn dma_file(bytes: u64) -> io::Result<OwnedFd> {
-    let file = rustix::fs::memfd_create("trinic-dma", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    rustix::fs::ftruncate(&file, bytes)?;
-    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-    Ok(file)
 }
 
 fn word(value: usize) -> Result<u32, BusError> {

@@ -159,9 +159,10 @@ impl<F> ServerHandle<F> {
     /// How it is.
     #[must_use]
     pub fn state(&self) -> ServerState {
+        let is_running = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
         ServerState {
-            is_running: self.thread.as_ref().is_some_and(|thread| !thread.is_finished()),
-            is_connected: self.owner.is_connected.load(Ordering::Acquire),
+            is_running,
+            is_connected: is_running && self.owner.is_connected.load(Ordering::Acquire),
         }
     }
 

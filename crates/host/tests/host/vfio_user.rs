@@ -115,6 +115,13 @@ fn dma_and_interrupts() {
     ));
     assert_eq!(client.allocate(2 << 20, 1), Err(BusError::OutOfMemory(2 << 20)));
     assert!(client.allocate(4096, 4096).is_ok());
+    // Queues of a driver run in threads of their own.
+    let client = std::sync::Arc::new(client);
+    let queue = std::sync::Arc::clone(&client);
+    std::thread::spawn(move || queue.register_write(0, 0x1010, 4).unwrap())
+        .join()
+        .unwrap();
+    assert_eq!(client.register_read(0, 0x1010), Ok(4));
     // A driver that waits when its function goes.
     server.stop();
     assert!(matches!(
@@ -219,9 +226,15 @@ fn owner_visits() {
     server.disconnect();
     eventually("the end of the client", || !server.state().is_connected);
     assert!(client.register_read(0, register::SCRATCH).is_err());
-    // A function that panics ends its server and nobody else's; its owner is told.
+    // A function that panics ends its server and nobody else's; its client and its owner are told.
+    let client = Client::on_stream(connected(&server), &options()).unwrap();
     server.visit(|_| std::panic::resume_unwind(Box::new("on purpose")));
     eventually("the end of the server", || !server.state().is_running);
+    assert!(!server.state().is_connected);
+    assert!(matches!(
+        client.register_read(0, register::SCRATCH),
+        Err(BusError::Gone(_))
+    ));
     assert_eq!(server.ask(|_| ()), None);
 }
 
