@@ -76,7 +76,7 @@ fn row(function: &Value) -> [String; 7] {
         text(function, "kind"),
         text(device, "bdf"),
         text(function, "mac"),
-        text(device, "state"),
+        text(device, "driver"),
         queues(device),
         resets(device),
     ]
@@ -129,7 +129,7 @@ mod tests {
         let functions = json!([{
             "interface": "eni-1", "kind": "ena", "mac": "02:00:00:00:00:01",
             "device": {
-                "bdf": "00:05.0", "state": "running", "tx_queues": [1, 2], "rx_queues": [1, 2],
+                "bdf": "00:05.0", "driver": "running", "tx_queues": [1, 2], "rx_queues": [1, 2],
                 "resets": [{ "reason": "keep-alive timeout", "count": 2, "blames_device": true }],
             },
         }, { "interface": "eni-2", "kind": "tap", "mac": "02:00:00:00:00:02" }]);

@@ -49,13 +49,7 @@ struct Shared {
 
 /// One function.
 #[derive(Debug)]
-struct Entry {
-    spec: InterfaceSpec,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
+enum Entry {
     /// Made, and not to be reached yet.
     Made(Box<Parts<Device>>),
     /// Its server runs.
@@ -148,10 +142,7 @@ impl Functions {
             memory,
             interrupts,
         };
-        let entry = Entry {
-            spec: interface.clone(),
-            state: State::Made(Box::new(parts)),
-        };
+        let entry = Entry::Made(Box::new(parts));
         self.entries().insert(interface.id.clone(), entry);
         Ok(Plug::Ena(Box::new(port)))
     }
@@ -166,13 +157,12 @@ impl Functions {
         let Some((id, entry)) = entries.remove_entry(interface) else {
             anyhow::bail!("Interface {interface} has no function");
         };
-        let State::Made(parts) = entry.state else {
+        let Entry::Made(parts) = entry else {
             entries.insert(id, entry);
             return Ok(());
         };
         let handle = Server::bind(path, *parts)?.spawn()?;
-        let state = State::Served(handle, path.to_owned());
-        entries.insert(id, Entry { state, ..entry });
+        entries.insert(id, Entry::Served(handle, path.to_owned()));
         Ok(())
     }
 
@@ -219,8 +209,8 @@ impl Functions {
         ask: impl FnOnce(&mut Device) -> T + Send + 'static,
     ) -> anyhow::Result<T> {
         let entries = self.entries();
-        match entries.get(interface).map(|entry| &entry.state) {
-            Some(State::Served(handle, _)) => handle
+        match entries.get(interface) {
+            Some(Entry::Served(handle, _)) => handle
                 .ask(ask)
                 .with_context(|| format!("The function of {interface} has ended")),
             _ => anyhow::bail!("Interface {interface} is not an ENA function: `trinic card` lists those"),
@@ -234,9 +224,9 @@ impl Functions {
 
 impl Entry {
     fn describe(&self) -> FunctionDescription {
-        let (socket, is_connected, refused_messages, device) = match &self.state {
-            State::Made(parts) => (None, false, BTreeMap::new(), Some(parts.function.describe())),
-            State::Served(handle, path) => (
+        let (socket, is_connected, refused_messages, device) = match self {
+            Self::Made(parts) => (None, false, BTreeMap::new(), Some(parts.function.describe())),
+            Self::Served(handle, path) => (
                 Some(path.clone()),
                 handle.state().is_connected,
                 handle.counters().refusals(),

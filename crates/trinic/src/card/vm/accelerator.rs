@@ -14,7 +14,7 @@ use super::qemu::{Boot, Kernel, Qemu};
 /// How instructions are executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Accelerator {
+pub(super) enum Accelerator {
     /// By the processor.
     Kvm,
     /// Translated; works everywhere.

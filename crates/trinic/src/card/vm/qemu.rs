@@ -17,50 +17,50 @@ pub const QEMU_VARIABLE: &str = "TRINIC_QEMU";
 
 /// A QEMU that can carry our functions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Qemu {
+pub(super) struct Qemu {
     /// The program.
-    pub program: PathBuf,
+    pub(super) program: PathBuf,
     /// `10.1.2`.
-    pub version: String,
+    pub(super) version: String,
 }
 
 /// What a machine is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Machine {
+pub(super) struct Machine {
     /// `i-…`.
-    pub id: String,
+    pub(super) id: String,
     /// `c5.large`; the guest reads it from its DMI tables.
-    pub instance_type: String,
+    pub(super) instance_type: String,
     /// Where its console, sockets and disk are.
-    pub directory: PathBuf,
+    pub(super) directory: PathBuf,
     /// Processors.
-    pub vcpus: u32,
+    pub(super) vcpus: u32,
     /// Memory, MiB.
-    pub memory_mib: u32,
+    pub(super) memory_mib: u32,
     /// Root ports for functions.
-    pub ports: u32,
+    pub(super) ports: u32,
     /// What it boots.
-    pub boot: Boot,
+    pub(super) boot: Boot,
 }
 
 /// What a machine boots: a kernel, a disk, or a kernel with a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Boot {
+pub(super) struct Boot {
     /// A Linux kernel; without one the disk has a boot loader.
-    pub kernel: Option<Kernel>,
+    pub(super) kernel: Option<Kernel>,
     /// A disk of its own, in qcow2 form.
-    pub disk: Option<PathBuf>,
+    pub(super) disk: Option<PathBuf>,
 }
 
 /// A Linux kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kernel {
+pub(super) struct Kernel {
     /// The kernel.
-    pub file: PathBuf,
+    pub(super) file: PathBuf,
     /// Its initial file system.
-    pub initrd: Option<PathBuf>,
+    pub(super) initrd: Option<PathBuf>,
     /// Its command line.
-    pub append: String,
+    pub(super) append: String,
 }
 
 impl Qemu {
@@ -69,7 +69,7 @@ impl Qemu {
     /// # Errors
     ///
     /// When there is none or it is too old; the error says what to install.
-    pub fn find() -> anyhow::Result<Self> {
+    pub(super) fn find() -> anyhow::Result<Self> {
         let program =
             std::env::var_os(QEMU_VARIABLE).map_or_else(|| PathBuf::from(DEFAULT_PROGRAM), PathBuf::from);
         let version = output(&program, &["--version"]).with_context(|| {
@@ -96,7 +96,7 @@ impl Qemu {
     /// # Errors
     ///
     /// When there is no qemu-img, or it refuses the base.
-    pub fn make_layer(&self, base: &Path, layer: &Path) -> anyhow::Result<()> {
+    pub(super) fn make_layer(&self, base: &Path, layer: &Path) -> anyhow::Result<()> {
         let beside = self.program.with_file_name("qemu-img");
         let program = if beside.exists() {
             beside
@@ -123,7 +123,7 @@ impl Qemu {
     /// # Errors
     ///
     /// When its console cannot be opened.
-    pub fn command(&self, machine: &Machine, accelerator: Accelerator) -> anyhow::Result<Command> {
+    pub(super) fn command(&self, machine: &Machine, accelerator: Accelerator) -> anyhow::Result<Command> {
         let log = machine.directory.join("qemu.log");
         let log = File::create(&log).with_context(|| format!("Cannot write {}", log.display()))?;
         let mut command = Command::new(&self.program);
@@ -222,7 +222,7 @@ impl Boot {
 }
 
 /// The root port of a device index.
-pub fn port_name(index: u32) -> String {
+pub(super) fn port_name(index: u32) -> String {
     format!("port{index}")
 }
 

@@ -15,18 +15,18 @@ use serde_json::Value;
 
 /// A connection that has negotiated.
 #[derive(Debug)]
-pub struct Qmp {
+pub(super) struct Qmp {
     reader: BufReader<UnixStream>,
 }
 
 /// What QEMU refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("QEMU refuses {command}: {description}")]
-pub struct Refusal {
+pub(super) struct Refusal {
     /// The command.
-    pub command: String,
+    pub(super) command: String,
     /// QEMU's own words.
-    pub description: String,
+    pub(super) description: String,
 }
 
 impl Qmp {
@@ -35,7 +35,7 @@ impl Qmp {
     /// # Errors
     ///
     /// When nobody listens within `limit`, or what answers does not speak the protocol.
-    pub fn connect(path: &Path, limit: Duration) -> anyhow::Result<Self> {
+    pub(super) fn connect(path: &Path, limit: Duration) -> anyhow::Result<Self> {
         let since = Instant::now();
         let stream = loop {
             match UnixStream::connect(path) {
@@ -68,7 +68,7 @@ impl Qmp {
     /// # Errors
     ///
     /// A [`Refusal`], or the connection broke or was silent for too long.
-    pub fn execute(&mut self, command: &str, arguments: &Value) -> anyhow::Result<Value> {
+    pub(super) fn execute(&mut self, command: &str, arguments: &Value) -> anyhow::Result<Value> {
         self.send(command, arguments, None)?;
         self.answer(command)
     }
@@ -78,7 +78,7 @@ impl Qmp {
     /// # Errors
     ///
     /// As [`Self::execute`].
-    pub fn give_descriptor(&mut self, name: &str, fd: BorrowedFd<'_>) -> anyhow::Result<()> {
+    pub(super) fn give_descriptor(&mut self, name: &str, fd: BorrowedFd<'_>) -> anyhow::Result<()> {
         self.send("getfd", &serde_json::json!({ "fdname": name }), Some(fd))?;
         self.answer("getfd").map(drop)
     }
