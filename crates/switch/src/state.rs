@@ -9,7 +9,7 @@ use crate::flow::FlowHash;
 use crate::fragments::Fragments;
 use crate::packet::PortId;
 use crate::policy::InterfaceIndex;
-use crate::tables::Mac;
+use crate::tables::{Interface, Mac};
 
 /// Bounds of what a switch remembers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,8 @@ pub struct Config {
     /// Tracked connections per interface. EC2 publishes no number; it depends on the instance type there.
     /// [assumed A-06]
     pub conntrack_entries: usize,
-    /// Flows in the cache of one port; 0 = no cache, every packet takes the rule walk.
+    /// Flows in the cache of one port; 0 = no cache, every packet takes the rule walk. The cache takes 240 bytes for
+    /// each flow at most (60 MiB for 262,144), and only as much as the flows that there were needed.
     pub cached_flows: usize,
     /// Packets per second that an interface may send to link-local services. Source: [EC2 User Guide,
     /// "Amazon EC2 instance network bandwidth"]: 1,024, not adjustable.
@@ -33,8 +34,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            conntrack_entries: 65_536,
-            cached_flows: 1_024,
+            conntrack_entries: 262_144,
+            cached_flows: 262_144,
             link_local_packets_per_s: 1_024,
             pick_up_until: Instant::ZERO,
             hash_seed: 0x2d35_8dcc_aa6c_78a5,
@@ -70,6 +71,8 @@ impl Allowance {
 #[derive(Debug)]
 pub(crate) struct InterfaceState {
     pub(crate) port: Option<PortId>,
+    /// As in the tables, at hand for the packet path.
+    pub(crate) mac: Mac,
     pub(crate) counters: Counters,
     pub(crate) tracker: Tracker,
     pub(crate) fragments: Fragments,
@@ -79,15 +82,22 @@ pub(crate) struct InterfaceState {
 
 impl InterfaceState {
     pub(crate) fn new(config: &Config) -> Self {
-        let hash = FlowHash(config.hash_seed);
+        let hash = FlowHash::new(config.hash_seed);
         Self {
             port: None,
+            mac: Mac::default(),
             counters: Counters::default(),
             tracker: Tracker::new(hash),
             fragments: Fragments::default(),
             cache: FlowCache::new(hash, config.cached_flows),
             allowance: Allowance::default(),
         }
+    }
+
+    /// Takes what the tables say about the interface.
+    pub(crate) fn configure(&mut self, entry: &Interface) {
+        self.mac = entry.mac;
+        self.tracker.set_timeouts(entry.timeouts);
     }
 
     pub(crate) fn snapshot(&self, config: &Config) -> CountersSnapshot {
@@ -128,7 +138,7 @@ impl States {
                 mac: crate::INTERNET_MAC,
                 counters: Counters::default(),
                 fragments: Fragments::default(),
-                cache: FlowCache::new(FlowHash(config.hash_seed), config.cached_flows),
+                cache: FlowCache::new(FlowHash::new(config.hash_seed), config.cached_flows),
             },
         }
     }

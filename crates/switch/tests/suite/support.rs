@@ -295,6 +295,36 @@ impl Card {
         }
     }
 
+    /// Sends frames into a port as one batch.
+    pub(crate) fn send_batch(&mut self, port: PortId, frames: &[(PortId, Vec<u8>, Offload)]) -> Vec<Sent> {
+        let mut windows: Vec<Vec<u8>> = frames.iter().map(|(_, frame, _)| frame.clone()).collect();
+        let packets = windows.iter_mut().zip(frames);
+        let mut packets: Vec<_> = packets
+            .map(|(window, (_, frame, offload))| Packet {
+                window,
+                total_len: frame.len(),
+                offload: *offload,
+            })
+            .collect();
+        let mut verdicts = vec![Verdict::Replied; packets.len()];
+        let mut replies = vec![None; packets.len()];
+        self.switch.process_batch(
+            self.now,
+            port,
+            &mut packets,
+            &mut verdicts,
+            &mut self.out,
+            |position, frame| replies[position] = Some(frame.to_vec()),
+        );
+        let sent = verdicts.into_iter().zip(windows).zip(replies);
+        sent.map(|((verdict, frame), reply)| Sent {
+            verdict,
+            frame,
+            reply,
+        })
+        .collect()
+    }
+
     /// Sends a packet from the interface that its MAC says, or from the internet.
     pub(crate) fn send(&mut self, packet: &Pkt) -> Sent {
         let port = PortId(packet.from_mac[5].into());
