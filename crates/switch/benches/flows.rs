@@ -360,5 +360,6 @@ fn interface(number: u8) -> Interface {
         public: Vec::new(),
         timeouts: TrackingTimeouts::default(),
         instance_id: Some("i-1".into()),
+        allowances: None,
     }
 }

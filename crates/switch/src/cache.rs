@@ -64,6 +64,9 @@ pub(crate) struct Glance {
     pub(crate) hash: u64,
     /// Size of the largest IP packet that the frame becomes.
     pub(crate) segment_len: u32,
+    /// Bytes of the IP packet, and of its headers, the transport's included.
+    pub(crate) ip_len: u32,
+    pub(crate) headers_len: u32,
     pub(crate) ttl: u8,
     pub(crate) is_tcp: bool,
 }
@@ -91,6 +94,8 @@ impl Glance {
             key,
             hash: hash.of(&key),
             segment_len,
+            ip_len: plain.total_len,
+            headers_len: plain.headers_len,
             ttl: plain.ttl,
             is_tcp,
         })

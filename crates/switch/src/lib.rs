@@ -25,6 +25,7 @@ mod fragments;
 pub mod fuzz;
 mod packet;
 mod policy;
+mod shaper;
 pub mod stages;
 mod state;
 mod switch;

@@ -13,9 +13,10 @@ use crate::edit::{self, Edits};
 use crate::flow::FlowHash;
 use crate::packet::{Offload, Output, Packet, PortId, Verdict};
 use crate::policy::{Changed, Policy, base_plus6};
+use crate::shaper::Load;
 use crate::state::{Config, States};
 use crate::tables::{Delta, DeltaMismatch, Id, Tables, router_of};
-use crate::trace::{NoTrace, Outcome as TraceOutcome, Recorder, Step, Trace};
+use crate::trace::{Direction, NoTrace, Outcome as TraceOutcome, Recorder, Step, Trace};
 use crate::walk::{self, Commit, Decision, Frame, Gate, Origin, Outcome, Place, Reply, id_of};
 use crate::{DropReason, ROUTER_MAC, Stage};
 
@@ -102,10 +103,11 @@ impl Switch {
         for index in &changed.removed {
             self.states.reset(*index);
         }
+        let config = self.states.config;
         for index in &changed.upserted {
             let state = self.states.ensure(*index);
             if let Some(interface) = self.policy.interface(*index) {
-                state.configure(&interface.entry);
+                state.configure(&interface.entry, &config);
             }
         }
         self.changes = self.changes.wrapping_add(1);
@@ -213,7 +215,7 @@ impl Switch {
     /// The counters of an interface, if the switch knows it.
     pub fn counters(&self, interface: &str) -> Option<CountersSnapshot> {
         let state = self.states.get(self.policy.find_interface(interface)?)?;
-        Some(state.snapshot(&self.states.config))
+        Some(state.snapshot())
     }
 
     /// The counters of the internet's port and of the internet gateway.
@@ -248,7 +250,8 @@ impl Switch {
     }
 
     /// The way that a frame would take now. The same code as [`Self::process`], without the flow cache; it
-    /// changes nothing and counts nothing.
+    /// changes nothing and counts nothing. (So a frame that an interface sends to its own public address is not seen to
+    /// use up its allowance of packets on the way out before it comes in.)
     pub fn trace(
         &self,
         now: Instant,
@@ -271,6 +274,12 @@ impl Switch {
         let Ok(parsed) = Parsed::parse(window, total_len) else {
             return dropped(Stage::Parse, DropReason::Malformed);
         };
+        if let Origin::Interface(index) = origin
+            && let Some(shaper) = self.states.get(index).and_then(|state| state.shaper.as_deref())
+            && let Some(reason) = shaper.refusal(now, Direction::Outbound)
+        {
+            return dropped(Stage::AllowanceOut, reason);
+        }
         let frame = Frame {
             window,
             parsed: &parsed,
@@ -324,15 +333,47 @@ impl Switch {
             self.unknown_port += 1;
             return Verdict::Drop(DropReason::UnknownPort);
         };
-        if let Some(counters) = self.counters_of(origin.into()) {
-            counters.outbound(packet.total_len);
+        let mut is_shaped = false;
+        match origin {
+            Origin::Interface(index) => {
+                if let Some(state) = self.states.get_mut(index) {
+                    state.counters.outbound(packet.total_len);
+                    is_shaped = state.shaper.is_some();
+                }
+            }
+            Origin::Internet => {
+                self.states.internet.counters.outbound(packet.total_len);
+                if glance.is_some() {
+                    self.learn(packet.window);
+                }
+            }
         }
-        if origin == Origin::Internet && glance.is_some() {
-            self.learn(packet.window);
+        let Some(glance) = glance else {
+            return self.slow(now, from, packet, None, out);
+        };
+        if is_shaped
+            && let Some(reason) = self.exceeds(
+                now,
+                origin.into(),
+                Load::of_plain(packet, glance),
+                Direction::Outbound,
+            )
+        {
+            return self.dropped(origin.into(), reason);
         }
-        glance
-            .and_then(|glance| self.fast(now, origin, glance, packet))
-            .unwrap_or_else(|| self.slow(now, from, packet, glance, out))
+        self.fast(now, origin, glance, packet)
+            .unwrap_or_else(|| self.slow(now, from, packet, Some(glance), out))
+    }
+
+    /// Counts a frame against an interface's allowances. Returns why it is dropped, if it is.
+    #[inline(never)]
+    fn exceeds(&mut self, now: Instant, at: Place, load: Load, direction: Direction) -> Option<DropReason> {
+        let Destination::Interface(index) = at else {
+            return None;
+        };
+        let state = self.states.get_mut(index)?;
+        let shaper = state.shaper.as_mut()?;
+        shaper.pass(now, direction, load, &mut state.counters).err()
     }
 
     /// Takes note of a frame that a link-local service sends to an interface.
@@ -398,9 +439,9 @@ impl Switch {
     }
 
     /// Edits the frame and counts it at its receiver.
-    #[inline]
     fn forward(
         &mut self,
+        now: Instant,
         origin: Origin,
         to: Destination,
         parsed: &mut Parsed,
@@ -410,6 +451,10 @@ impl Switch {
         let Some(port) = self.port_at(to) else {
             return self.dropped(to, DropReason::DestinationUnattached);
         };
+        let load = Load::of(packet, parsed);
+        if let Some(reason) = self.exceeds(now, to, load, Direction::Inbound) {
+            return self.dropped(to, reason);
+        }
         if edit::apply(packet.window, parsed, packet.offload, edits).is_err() {
             return self.dropped(origin.into(), DropReason::Malformed);
         }
@@ -438,6 +483,12 @@ impl Switch {
             self.learn(packet.window);
         }
         let parsed = &mut parsed;
+        if glance.is_none()
+            && let Some(reason) =
+                self.exceeds(now, origin.into(), Load::of(packet, parsed), Direction::Outbound)
+        {
+            return self.dropped(origin.into(), reason);
+        }
         let frame = Frame {
             window: packet.window,
             parsed,
@@ -451,7 +502,7 @@ impl Switch {
         match decision.outcome {
             Outcome::Forward { to, edits } => {
                 self.remember(now, origin, parsed, glance, &decision, gates);
-                self.forward(origin, to, parsed, packet, &edits)
+                self.forward(now, origin, to, parsed, packet, &edits)
             }
             Outcome::Echo => {
                 edit::echo(packet.window, parsed, ROUTER_MAC);
@@ -466,7 +517,7 @@ impl Switch {
                     && let Some(state) = self.states.get_mut(index)
                 {
                     state.counters.services += 1;
-                    state.allowance.take(now);
+                    state.link_local.take(now, 1);
                 }
                 Verdict::Service { port: from }
             }
@@ -495,6 +546,9 @@ impl Switch {
                     && let Some(state) = self.states.get_mut(index)
                 {
                     state.tracker.sweep(now, FULL_WORK);
+                }
+                if let Some(counters) = self.counters_of(at) {
+                    counters.exceed(reason, Load::of(packet, parsed).packets);
                 }
                 self.dropped(at, reason)
             }

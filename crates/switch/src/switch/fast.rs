@@ -10,6 +10,7 @@ use crate::ROUTER_MAC;
 use crate::cache::{CachedGate, Destination, FlowCache, Glance, Rewrite, Settled};
 use crate::conntrack;
 use crate::packet::{Output, Packet, PortId, Verdict};
+use crate::shaper::Load;
 use crate::trace::Direction;
 use crate::walk::Origin;
 
@@ -113,7 +114,13 @@ impl Switch {
         if rewrite == Rewrite::Routed {
             let edits = self.cache_of(origin)?.details(at).edits;
             let mut parsed = Parsed::parse(packet.window, packet.total_len).ok()?;
-            return Some(self.forward(origin, to, &mut parsed, packet, &edits));
+            return Some(self.forward(now, origin, to, &mut parsed, packet, &edits));
+        }
+        if let Destination::Interface(index) = to
+            && self.states.get(index)?.shaper.is_some()
+            && let Some(reason) = self.exceeds(now, to, Load::of_plain(packet, glance), Direction::Inbound)
+        {
+            return Some(self.dropped(to, reason));
         }
         let (port, mac, counters) = match to {
             Destination::Interface(index) => {

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use trinic_switch::tables::{Entry, Interface, Rule, Tables, Target, TrackingTimeouts};
+use trinic_switch::tables::{
+    Allowances, Bandwidth, Entry, Interface, Rule, Tables, Target, TrackingTimeouts,
+};
 use trinic_switch::{Config, INTERNET_MAC, Offload, PortId, ROUTER_MAC};
 use trinic_wire::tcp::Flags;
 
@@ -70,6 +72,7 @@ enum Change {
     Public(bool),
     Secondary(bool),
     Timeouts(bool),
+    Allow(u8),
 }
 
 /// Addresses that packets come from and go to.
@@ -141,6 +144,7 @@ fn change() -> impl Strategy<Value = Change> {
         any::<bool>().prop_map(Change::Public),
         any::<bool>().prop_map(Change::Secondary),
         any::<bool>().prop_map(Change::Timeouts),
+        (0..8u8).prop_map(Change::Allow),
     ]
 }
 
@@ -240,6 +244,18 @@ fn alter(interface: &mut Interface, change: Change) {
             if on {
                 interface.ipv4.push("10.0.1.77".parse().unwrap());
             }
+        }
+        Change::Allow(bits) => {
+            let bandwidth = |bit: u8| (bits & bit != 0).then(|| Bandwidth::steady(1_000_000));
+            interface.allowances = Some(Box::new(Allowances {
+                bandwidth_in: bandwidth(1),
+                bandwidth_out: bandwidth(2),
+                // A trace does not see what a packet to the sender itself takes on the way out; eni-c cannot
+                // send one.
+                packets_per_s: (bits & 4 != 0 && &*interface.id == "eni-c").then_some(1_000),
+                tracked_connections: (bits & 4 != 0).then_some(4),
+                link_local_packets_per_s: (bits & 4 != 0).then_some(2),
+            }));
         }
         Change::Timeouts(on) => {
             interface.timeouts = TrackingTimeouts {
@@ -532,5 +548,5 @@ fn the_property_sees_forwarded_packets() {
         }
         hits += pair.hits;
     }
-    assert!(hits > 500, "{hits}");
+    assert!(hits > 300, "{hits}");
 }

@@ -98,6 +98,7 @@ pub(crate) fn interface(id: &str, number: u8, subnet: &str, ipv4: &str, groups: 
         public: Vec::new(),
         timeouts: TrackingTimeouts::default(),
         instance_id: Some(format!("i-{number}").as_str().into()),
+        allowances: None,
     }
 }
 
