@@ -26,7 +26,7 @@ PROBE = str(ROOT / "target/release/trinic-probe")
 PORT = 5300
 IDLE_SECONDS = 5
 # For the memory figures; the type is one with many interfaces.
-# Source: https://docs.aws.amazon.com/ec2/latest/instancetypes/co.html (network specifications).
+# Source: the table of types in crates/vpc, which names its own.
 INTERFACES = 1000
 MANY_TYPE, MANY_INTERFACES = "c5n.18xlarge", 15
 # The aims: whether the figure should be large, and the bound; ratios to the nftables path for what all
