@@ -12,6 +12,10 @@ use crate::policy::InterfaceIndex;
 use crate::shaper::{Bucket, Shaper};
 use crate::tables::{Allowances, Interface, Mac};
 
+/// Connections of an interface that are remembered at most, whatever its type allows: 2^21, about 200 MiB. The
+/// largest types allow 13 million, and an instance that opens them must not take the card's memory.
+pub(crate) const CONNECTIONS_MAX: usize = 1 << 21;
+
 /// Bounds of what a switch remembers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
@@ -91,7 +95,9 @@ impl InterfaceState {
             let link_local = allowances.link_local_packets_per_s;
             self.link_local = Bucket::link_local(link_local.unwrap_or(config.link_local_packets_per_s));
             let tracked = allowances.tracked_connections;
-            self.tracked_limit = tracked.map_or(config.conntrack_entries, |limit| limit as usize);
+            self.tracked_limit = tracked.map_or(config.conntrack_entries, |limit| {
+                usize::try_from(limit).map_or(CONNECTIONS_MAX, |limit| limit.min(CONNECTIONS_MAX))
+            });
             self.shaper = Shaper::new(&allowances);
         }
     }
