@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness import GUESTS, KERNELS, Device, Guest, GuestError, VirtioNet
+from harness import GUESTS, KERNELS, Device, Guest, GuestError, VfioUser, VirtioNet
 
 
 def test_the_kernel_is_debians_own(guest):
@@ -83,6 +83,9 @@ def test_a_device_is_plugged_in_and_out_while_the_guest_runs(guest):
 def test_a_refused_device_leaves_the_guest_as_it_was(guest):
     with pytest.raises(GuestError, match="no-such-device"):
         guest.add(Device("no-such-device"))
+    # A vfio-user device whose server is not there.
+    with pytest.raises(GuestError, match="no-such.sock"):
+        guest.add(VfioUser("/no-such.sock"))
     assert guest.ports == [None] * len(guest.ports)
     assert guest.run("echo alive") == (0, "alive\n")
 
