@@ -22,8 +22,8 @@ pub struct Config {
     /// Tracked connections of an interface whose allowances do not say. EC2 publishes no number; it depends on the
     /// instance type there. [assumed A-06]
     pub conntrack_entries: usize,
-    /// Flows in the cache of one port; 0 = no cache, every packet takes the rule walk. The cache takes 240 bytes for
-    /// each flow at most (60 MiB for 262,144), and only as much as the flows that there were needed.
+    /// Flows in the cache of one port; 0 = no cache, every packet takes the rule walk. The cache grows with the flows
+    /// that there are, 240 to 480 bytes for each (60 MiB for 262,144), and is not made smaller again.
     pub cached_flows: usize,
     /// Packets per second that an interface whose allowances do not say may send to link-local services. Source: [EC2 User Guide,
     /// "Amazon EC2 instance network bandwidth"]: 1,024, not adjustable.
