@@ -78,6 +78,8 @@ pub struct Device<M, I, L> {
     resets: ResetLog,
     refusals: RefusalCounts,
     trace: Trace,
+    /// The datapath has been told something since its last reset.
+    is_datapath_touched: bool,
     drop_admin_interrupt: bool,
     swallow_admin_completion: bool,
     now: Instant,
@@ -164,11 +166,12 @@ impl<M: Memory, I: Interrupts, L: Link> Device<M, I, L> {
             acq: None,
             aenq: None,
             queues: Queues::new(&config),
-            features: Features::new(),
+            features: Features::new(&config),
             events: Events::new(),
             resets: ResetLog::default(),
             refusals: RefusalCounts::new(),
             trace: Trace::new(config.trace_records),
+            is_datapath_touched: true,
             drop_admin_interrupt: false,
             swallow_admin_completion: false,
             now: Instant::ZERO,
@@ -219,6 +222,7 @@ impl<M: Memory, I: Interrupts, L: Link> Device<M, I, L> {
     /// When the driver would not notice, or there is no datapath.
     pub fn inject(&mut self, fault: Fault) -> Result<(), FaultError> {
         self.trace.add(|| TraceEvent::Fault(fault));
+        self.is_datapath_touched = true;
         match fault {
             Fault::StopKeepAlives => self.events.stop_keep_alives(),
             Fault::SwallowTxCompletion => self.link.apply(Change::SwallowTxCompletion)?,
@@ -240,7 +244,7 @@ impl<M: Memory, I: Interrupts, L: Link> Device<M, I, L> {
         self.readless = Readless::default();
         (self.aq, self.acq, self.aenq) = (None, None, None);
         self.queues.clear();
-        self.features = Features::new();
+        self.features = Features::new(&self.config);
         self.events.reset();
         self.drop_admin_interrupt = false;
         self.swallow_admin_completion = false;
@@ -250,12 +254,19 @@ impl<M: Memory, I: Interrupts, L: Link> Device<M, I, L> {
         }
     }
 
+    /// Nothing if the datapath is as after a reset: a driver that resets in a loop must not keep the thread busy
+    /// that switches for others.
     fn reset_datapath(&mut self) -> Result<(), DatapathGone> {
+        if !self.is_datapath_touched {
+            return Ok(());
+        }
         self.link.apply(Change::Reset)?;
         self.link.apply(Change::Mtu(self.features.mtu()))?;
         self.link.apply(Change::Moderation {
             unit_ns: feature::MODERATION_UNIT_NS,
-        })
+        })?;
+        self.is_datapath_touched = false;
+        Ok(())
     }
 
     /// The datapath has ended: nothing will work any more, and the status says so.
@@ -329,6 +340,7 @@ impl<M: Memory, I: Interrupts, L: Link> Function for Device<M, I, L> {
 
     fn reset(&mut self) {
         self.space.reset();
+        self.is_datapath_touched = true;
         self.bus_reset();
     }
 

@@ -15,4 +15,5 @@
 pub mod datapath;
 pub mod device;
 pub mod driver;
+pub mod fuzz;
 pub mod spec;

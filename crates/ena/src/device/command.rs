@@ -299,6 +299,7 @@ impl<M: Memory, I: Interrupts, L: Link> Device<M, I, L> {
 
     /// Hands a change to the datapath.
     pub(super) fn apply(&mut self, change: Change) -> Result<(), Refusal> {
+        self.is_datapath_touched = true;
         self.link.apply(change).map_err(|_| {
             self.status.set_fatal_error(true);
             Refusal::DatapathGone

@@ -138,7 +138,7 @@ impl<M, I, L> Device<M, I, L> {
         let info = self.features.host_info();
         Description {
             driver: self.resets.state,
-            bdf: info.map(|info| Bdf::from_bits(info.bdf.get()).to_string()),
+            bdf: info.and_then(bdf),
             host: info.map(host),
             mac: mac(self.config.mac),
             mtu: self.features.mtu(),
@@ -176,6 +176,12 @@ impl<M, I, L> Device<M, I, L> {
 
 fn words(reason: ResetReason) -> &'static str {
     reason.name().unwrap_or("unknown")
+}
+
+/// DPDK leaves it 0 (`ena_config_host_info`, `ena_ethdev.c`), which is where a machine has its host bridge.
+fn bdf(info: &HostInfo) -> Option<String> {
+    let bdf = info.bdf.get();
+    (bdf != 0).then(|| Bdf::from_bits(bdf).to_string())
 }
 
 fn host(info: &HostInfo) -> HostDescription {

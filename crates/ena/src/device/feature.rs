@@ -8,7 +8,7 @@ use super::command::{Answer, DONE, answer, strict};
 use super::events::SUPPORTED_GROUPS;
 use super::registers::DMA_WIDTH;
 use super::rss::{MAX_TABLE_LOG2, RssState, supported_fields};
-use super::{Device, Refusal, layout};
+use super::{Config, Device, Refusal, layout};
 use crate::datapath::{Change, Link};
 use crate::spec::admin::{ControlBuffer, Direction};
 use crate::spec::feature::{
@@ -21,9 +21,6 @@ use crate::spec::host_info::HostInfo;
 
 /// Nanoseconds in a unit of interrupt delay: the finest that the feature can express.
 pub(super) const MODERATION_UNIT_NS: u32 = 1000;
-
-/// What a driver that never sets an MTU gets: Ethernet's. [assumed A-40]
-const DEFAULT_MTU: u32 = 1500;
 
 /// What the driver has set; a reset takes it all back.
 #[derive(Debug)]
@@ -47,9 +44,11 @@ pub(super) struct LlqForm {
 }
 
 impl Features {
-    pub(super) fn new() -> Self {
+    /// Until the driver sets an MTU it is the largest: iPXE sets none, posts buffers of that size and tells its
+    /// peers so (`ena_get_device_attributes`, `ena.c`). [assumed A-40]
+    pub(super) fn new(config: &Config) -> Self {
         Self {
-            mtu: DEFAULT_MTU,
+            mtu: config.max_mtu,
             llq: None,
             is_meta_caching_disabled: false,
             rss: RssState::new(),

@@ -71,7 +71,7 @@ pub struct CommandFlags {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct CommandHeader {
-    /// 11:0 come back in the completion.
+    /// 11:0 number the command; it comes back in the completion.
     pub command_id: U16<LE>,
     /// An [`Opcode`].
     pub opcode: u8,
@@ -79,7 +79,8 @@ pub struct CommandHeader {
     pub flags: CommandFlags,
 }
 
-/// The part of a command id that is one.
+/// The part of a command id that is one. iPXE counts on with all 16 bits and compares all of them, so a device
+/// echoes what it was given (`ena_admin`, `ena.c`).
 pub const COMMAND_ID_MASK: u16 = 0x0fff;
 
 /// A bus address of 48 bits (`ena_common_mem_addr`).
@@ -158,7 +159,7 @@ impl Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct CompletionHeader {
-    /// 11:0: the command's.
+    /// The command's, as it was.
     pub command_id: U16<LE>,
     /// A [`Status`].
     pub status: u8,
@@ -184,7 +185,7 @@ impl Completion {
     /// The completion of a command; phase and head are 0.
     pub fn new(command_id: u16, status: Status) -> Self {
         let mut completion = Self::new_zeroed();
-        completion.header.command_id = U16::new(command_id & COMMAND_ID_MASK);
+        completion.header.command_id = U16::new(command_id);
         completion.header.status = status.0;
         completion
     }
@@ -461,12 +462,12 @@ mod tests {
     }
 
     #[test]
-    fn a_completion_echoes_twelve_bits() {
+    fn a_completion_echoes_the_command_id() {
         let completion = Completion::new(0xf123, Status::ILLEGAL_PARAMETER).with_payload(&DestroyCq {
             cq_index: U16::new(7),
             reserved: U16::ZERO,
         });
-        assert_eq!(completion.as_bytes()[..10], [0x23, 1, 5, 0, 0, 0, 0, 0, 7, 0]);
+        assert_eq!(completion.as_bytes()[..10], [0x23, 0xf1, 5, 0, 0, 0, 0, 0, 7, 0]);
         assert_eq!(Status(9).to_string(), "unknown (0x9)");
     }
 }

@@ -2,14 +2,14 @@
 
 use trinic_ena::datapath::{Change, Placement};
 use trinic_ena::device::{Config, DriverState, Refusal, layout};
-use trinic_ena::spec::admin::Status;
+use trinic_ena::spec::admin::{MemoryAddress, Status};
 use trinic_ena::spec::aenq::Group;
-use trinic_ena::spec::feature::{AenqConfig, FeatureId};
+use trinic_ena::spec::feature::{AenqConfig, FeatureId, HostAttributes, Mtu};
 use trinic_ena::spec::registers::{Register, ResetReason};
-use trinic_pci::Function;
+use trinic_pci::{Function, Memory};
 
 use crate::queues::{create_cq, create_sq};
-use crate::rig::{ACQ, AENQ, AQ, Rig, get, set};
+use crate::rig::{ACQ, AENQ, AQ, HOST_INFO, Rig, get, set};
 
 #[test]
 fn config_space_says_what_it_is() {
@@ -229,7 +229,7 @@ fn a_reset_takes_everything_back() {
         rig.device.link_mut().changes[..],
         [
             Change::Reset,
-            Change::Mtu(1500),
+            Change::Mtu(9216),
             Change::Moderation { unit_ns: 1000 }
         ]
     ));
@@ -263,6 +263,44 @@ fn a_reset_takes_everything_back() {
     rig.set_up_admin();
     let cq = rig.done(&create_cq(2, 16, 1));
     assert_eq!(cq.payload[..2], [0, 0]);
+}
+
+#[test]
+fn a_driver_that_does_not_know_its_place_is_shown_without() {
+    // As DPDK writes it.
+    let mut rig = Rig::with_admin();
+    rig.set_host_attributes();
+    assert_eq!(rig.device.describe().bdf.as_deref(), Some("00:05.0"));
+    rig.memory.write(HOST_INFO, &[3]).unwrap();
+    rig.memory.write(HOST_INFO + 186, &[0; 2]).unwrap();
+    let attributes = HostAttributes {
+        host_info: MemoryAddress::new(HOST_INFO),
+        debug_area: MemoryAddress::new(0),
+        debug_area_bytes: 0.into(),
+    };
+    rig.done(&set(FeatureId::HOST_ATTRIBUTES, &attributes));
+    let described = rig.device.describe();
+    assert_eq!(described.bdf, None);
+    assert_eq!(described.host.unwrap().os, "DPDK");
+}
+
+#[test]
+fn resets_in_a_loop_do_not_reach_the_datapath() {
+    let mut rig = Rig::with_admin();
+    rig.device.link_mut().changes.clear();
+    for _ in 0..100 {
+        rig.reset(ResetReason::NORMAL);
+    }
+    assert!(rig.device.link_mut().changes.is_empty());
+    assert_eq!(rig.device.describe().resets[0].count, 100);
+    rig.set_up_admin();
+    rig.done(&set(FeatureId::MTU, &Mtu { mtu: 1500.into() }));
+    rig.reset(ResetReason::NORMAL);
+    assert!(rig.device.link_mut().changes.contains(&Change::Reset));
+    // The carrier's reset always does.
+    rig.device.link_mut().changes.clear();
+    rig.device.reset();
+    assert!(rig.device.link_mut().changes.contains(&Change::Reset));
 }
 
 #[test]

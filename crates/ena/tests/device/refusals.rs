@@ -173,10 +173,15 @@ fn control_buffers_that_are_not_there() {
         for address in [MEMORY - 4096, MEMORY + MEMORY_BYTES as u64 - 8, (1 << 48) - 1] {
             let mut body: trinic_ena::spec::feature::FeatureCommand = get_with(feature, 4096).payload();
             body.control_buffer.address = MemoryAddress::new(address);
-            rig.refused(
-                &Command::new(Opcode::GET_FEATURE, &body),
-                Refusal::ControlBufferDma,
-            );
+            // What a set of each of them must say for its buffer to be read.
+            match feature {
+                FeatureId::RSS_HASH_FUNCTION => body.payload[4] = 2,
+                FeatureId::RSS_INDIRECTION_TABLE => body.payload[..12].copy_from_slice(&WHOLE_TABLE),
+                _ => {}
+            }
+            for opcode in [Opcode::GET_FEATURE, Opcode::SET_FEATURE] {
+                rig.refused(&Command::new(opcode, &body), Refusal::ControlBufferDma);
+            }
         }
     }
     let mut body = trinic_ena::spec::statistics::GetStatistics::new_zeroed();
@@ -198,6 +203,9 @@ fn control_buffers_that_are_not_there() {
         rig.refused(&command, Refusal::HostInfoAddress);
     }
 }
+
+/// A table of 2^7 entries, all of them in the control buffer.
+const WHOLE_TABLE: [u8; 12] = [0, 0, 0, 0, 7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
 
 #[test]
 fn opcodes_that_are_not_there() {
@@ -221,8 +229,8 @@ fn a_strict_device_wants_host_attributes_first() {
 
 #[test]
 fn a_strict_device_wants_reserved_bits_zero() {
-    let mut high_id = get(FeatureId::LINK_CONFIG);
-    high_id.header.flags = trinic_ena::spec::admin::CommandFlags::from_bits(0x80);
+    let mut unknown_flag = get(FeatureId::LINK_CONFIG);
+    unknown_flag.header.flags = trinic_ena::spec::admin::CommandFlags::from_bits(0x80);
     let mut reserved_mode = create_cq(2, 16, 1);
     reserved_mode.payload[0] |= 0x40;
     let mut reserved_entry = create_cq(2, 16, 1);
@@ -236,7 +244,7 @@ fn a_strict_device_wants_reserved_bits_zero() {
     let mut reserved_feature = get(FeatureId::LINK_CONFIG);
     reserved_feature.payload[15] = 1;
     let commands = [
-        high_id,
+        unknown_flag,
         reserved_mode,
         reserved_entry,
         reserved_address,
@@ -335,4 +343,19 @@ fn configurations_that_cannot_be() {
     let memory = PlainMemory::new(MEMORY, 64);
     let made = Device::new(Rig::config(), memory, PlainInterrupts::new(), notes);
     assert!(matches!(made, Err(ConfigError::Datapath(_))));
+}
+
+#[test]
+fn command_ids_are_echoed_whole_and_strict_devices_want_twelve_bits() {
+    for (config, status) in [(Rig::config(), 0), (strict(), 4)] {
+        let mut rig = Rig::with_admin_of(config);
+        rig.put(&get(FeatureId::LINK_CONFIG));
+        rig.memory.write(crate::rig::AQ, &[0x34, 0x12]).unwrap();
+        rig.ring();
+        let completion = rig.completion().unwrap();
+        assert_eq!(
+            (completion.header.command_id.get(), completion.header.status),
+            (0x1234, status)
+        );
+    }
 }
