@@ -158,11 +158,6 @@ impl Job {
         if is_reboot {
             spec.user_data = None;
         }
-        if spec.vm.is_some() {
-            let reason = "This card runs namespaces only, and the image is a virtual machine's".into();
-            self.report(InstanceReport::Failed { reason });
-            return false;
-        }
         match self.tools.backend.start(&spec) {
             Ok(instance) => {
                 self.took_hold(instance);
