@@ -85,6 +85,22 @@ impl PacketPort {
         })
     }
 
+    /// Opens a port on an interface that is there in `netns`, such as a tap whose queue another process has, and
+    /// sets it up.
+    pub fn on_interface(netns: &NetNs, name: &str, mtu: Option<u32>) -> Result<Self> {
+        let owned = name.to_owned();
+        let (fd, index) = netns.run(move || {
+            let fd = open_socket(&owned, mtu)?;
+            Ok((fd, Netlink::open()?.link_by_name(&owned)?.index))
+        })??;
+        Ok(Self {
+            fd,
+            name: name.to_owned(),
+            card_name: name.to_owned(),
+            index,
+        })
+    }
+
     /// Interface name in the instance.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -25,6 +25,9 @@ pub enum ToCard {
         tables: Tables,
         /// Every instance that should exist, by id.
         instances: BTreeMap<Id, InstanceSpec>,
+        /// Instances that are stopped and may be started again: what they had on disk stays.
+        #[serde(default)]
+        stopped: Vec<Id>,
     },
     /// What changed since the last snapshot or update.
     Update {
@@ -34,6 +37,9 @@ pub enum ToCard {
         instances: Vec<InstanceSpec>,
         /// Instances that should not exist any more.
         remove_instances: Vec<Id>,
+        /// Instances that are gone for good: what they had on disk goes.
+        #[serde(default)]
+        terminated: Vec<Id>,
     },
     /// A question; answered by [`FromCard::Answer`] with the same number.
     Ask {

@@ -11,6 +11,8 @@
 //!   card.pid           process id of the card
 //!   card.log           log of the card
 //!   card/              the card's own files: instances, console output, sockets
+//!   volumes/           what virtual machines wrote to their disks, until they are terminated
+//!   accelerator.json   how QEMU executes instructions here, found out once for a boot of the host
 //! ```
 //!
 //! The default is a directory that survives a reboot, because an acknowledged API call is durable:
@@ -163,6 +165,11 @@ impl StateDir {
     /// The card's own files.
     pub fn card_dir(&self) -> PathBuf {
         self.root.join("card")
+    }
+
+    /// Disks of virtual machines: they outlive their machine, the card and `trinic down`.
+    pub fn volumes_dir(&self) -> PathBuf {
+        self.root.join("volumes")
     }
 
     /// Where the API of a running control process listens; `None` when there is no such file.

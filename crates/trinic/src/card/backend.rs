@@ -227,6 +227,15 @@ pub trait Instance: Send + Debug {
     /// When the instance's init does not answer.
     fn ready(&mut self) -> anyhow::Result<()>;
 
+    /// Reboots it as it is, with its interfaces; `false` when it must be ended and started anew for that.
+    ///
+    /// # Errors
+    ///
+    /// When it was to be possible and was not.
+    fn reboot(&mut self) -> anyhow::Result<bool> {
+        Ok(false)
+    }
+
     /// A descriptor that is readable once the instance has ended by itself; `None` when it cannot.
     fn ended(&self) -> Option<OwnedFd>;
 

@@ -18,6 +18,7 @@ use super::ena::Functions;
 use super::record::{Record, Records};
 use super::services::Published;
 use super::session::Outbox;
+use super::vm::Volumes;
 use super::watch::{Incarnation, Watch};
 use super::worker::Handle;
 
@@ -34,6 +35,8 @@ pub struct Tools {
     pub outbox: Outbox,
     /// What the next card process needs.
     pub records: Records,
+    /// Disks of virtual machines.
+    pub volumes: Volumes,
     /// Notices ends.
     pub watch: Watch,
     /// The next life's number.
@@ -108,7 +111,7 @@ impl Job {
 
     fn bring(&mut self, spec: &Arc<InstanceSpec>, held: &BTreeSet<Id>) {
         let is_reboot = self.is_reboot(spec);
-        if is_reboot {
+        if is_reboot && !self.reboots_in_place() {
             self.dismantle();
         }
         let is_new = self.actual.instance.is_none();
@@ -152,16 +155,22 @@ impl Job {
         spec.kind == InstanceKind::Managed && before.is_some_and(|before| before.reboots != spec.reboots)
     }
 
+    /// Whether the instance could be rebooted as it is.
+    fn reboots_in_place(&mut self) -> bool {
+        let Some(instance) = self.actual.instance.as_mut() else {
+            return false;
+        };
+        instance.reboot().unwrap_or_else(|error| {
+            tracing::warn!(instance = %self.id, %error, "It is ended and started anew instead");
+            false
+        })
+    }
+
     /// Starts it without interfaces; `false` when that failed. User data is for the first boot only.
     fn start(&mut self, spec: &InstanceSpec, is_reboot: bool) -> bool {
         let mut spec = spec.clone();
         if is_reboot {
             spec.user_data = None;
-        }
-        if spec.vm.is_some() {
-            let reason = "This card runs namespaces only, and the image is a virtual machine's".into();
-            self.report(InstanceReport::Failed { reason });
-            return false;
         }
         match self.tools.backend.start(&spec) {
             Ok(instance) => {

@@ -58,6 +58,7 @@ use reconciler::{Event, Reconciler};
 use record::Records;
 use services::Services;
 use session::Outbox;
+use vm::Volumes;
 use watch::Watch;
 use worker::{Handle, Message, Worker};
 
@@ -106,6 +107,7 @@ pub fn main(options: Options) -> anyhow::Result<()> {
         worker: handle.clone(),
         outbox: Outbox::default(),
         records,
+        volumes: Volumes::new(&state.volumes_dir()),
         watch,
         incarnations: AtomicU64::new(1),
     });

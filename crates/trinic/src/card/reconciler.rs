@@ -203,12 +203,28 @@ impl Reconciler {
 
     fn control(&mut self, message: ToCard) -> anyhow::Result<()> {
         match message {
-            ToCard::Snapshot { tables, instances } => self.snapshot(tables, instances)?,
+            ToCard::Snapshot {
+                tables,
+                instances,
+                stopped,
+            } => {
+                self.snapshot(tables, instances)?;
+                let is_kept = |id: &str| {
+                    self.desired.instances.contains_key(id) || stopped.iter().any(|kept| **kept == *id)
+                };
+                self.tools.volumes.keep_only(is_kept);
+            }
             ToCard::Update {
                 delta,
                 instances,
                 remove_instances,
-            } => self.update(delta, instances, &remove_instances)?,
+                terminated,
+            } => {
+                self.update(delta, instances, &remove_instances)?;
+                for id in terminated {
+                    self.tools.volumes.remove(&id);
+                }
+            }
             ToCard::Shutdown { .. } => {
                 self.is_told = true;
                 self.stopping = Some(Instant::now());

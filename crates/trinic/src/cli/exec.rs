@@ -7,7 +7,7 @@ use serde_json::Value;
 use trinic_host::instance::exec;
 
 use super::{Failure, client};
-use crate::card::namespace;
+use crate::card::{namespace, vm};
 use crate::control::admin::Request;
 use crate::state::StateDir;
 
@@ -55,6 +55,12 @@ fn enter(inspection: &Value, arguments: &Arguments) -> anyhow::Result<i32> {
         anyhow::bail!("The card has no instance {id}; `trinic ls` lists those it has");
     };
     let handle = instance.get("handle").unwrap_or(&Value::Null);
+    if vm::machine_of(handle).is_some() {
+        anyhow::bail!(
+            "Instance {id} is a virtual machine, into which the host cannot enter: `trinic console {id}` shows what it \
+             says, and its network is there for ssh"
+        );
+    }
     let Some(process) = namespace::process_of(handle) else {
         anyhow::bail!("Instance {id} has no process to enter: it is starting, ending or not trinic's own");
     };

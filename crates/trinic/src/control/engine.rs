@@ -20,7 +20,7 @@ use trinic_vpc::command::Command;
 use trinic_vpc::ids::{InstanceId, NetworkInterfaceId};
 use trinic_vpc::quota::Quotas;
 use trinic_vpc::reply::Reply;
-use trinic_vpc::resource::Event;
+use trinic_vpc::resource::{Event, InstanceState};
 use trinic_vpc::{CardReport, Context, Ec2Error, ErrorCode, Policing, Scope, compile, compile_events};
 
 use super::external;
@@ -452,8 +452,9 @@ impl Worker {
     fn tell_card(&mut self, batch: &Batch) -> Option<Receipt> {
         let delta = self.table_changes(&batch.events);
         let (instances, remove_instances) = self.instance_changes(&batch.touched);
+        let terminated = self.terminated(&batch.touched);
         let is_same = delta.upsert.is_empty() && delta.remove.is_empty();
-        if is_same && instances.is_empty() && remove_instances.is_empty() {
+        if is_same && instances.is_empty() && remove_instances.is_empty() && terminated.is_empty() {
             return None;
         }
         let expected = delta.to;
@@ -464,7 +465,12 @@ impl Worker {
             self.subscriber = None;
             return None;
         }
-        self.send(delta, instances, remove_instances);
+        self.send(ToCard::Update {
+            delta,
+            instances,
+            remove_instances,
+            terminated,
+        });
         let subscriber = self.subscriber.as_ref().filter(|_| !is_same)?;
         Some(subscriber.progress.receipt(expected))
     }
@@ -502,14 +508,19 @@ impl Worker {
         (changed, removed)
     }
 
-    fn send(&mut self, delta: Delta, instances: Vec<InstanceSpec>, remove_instances: Vec<Id>) {
+    /// Virtual machines among the touched ones that will not start again. Said once or twice does the same.
+    fn terminated(&self, touched: &BTreeSet<InstanceId>) -> Vec<Id> {
+        let is_gone = |id: &&InstanceId| match self.loaded.model.instance(**id) {
+            None => true,
+            Some((_, instance)) => instance.vm.is_some() && instance.state == InstanceState::Terminated,
+        };
+        let gone = touched.iter().filter(is_gone);
+        gone.map(|id| Id::from(id.to_string())).collect()
+    }
+
+    fn send(&mut self, update: ToCard) {
         let Some(subscriber) = &self.subscriber else {
             return;
-        };
-        let update = ToCard::Update {
-            delta,
-            instances,
-            remove_instances,
         };
         // A card that is so far behind is better off with a snapshot, which its next connection brings.
         if subscriber.updates.try_send(update).is_err() {
@@ -519,9 +530,16 @@ impl Worker {
 
     fn subscribe(&mut self, subscriber: Subscriber) {
         let instances = self.card.instances.values();
+        let all = self.loaded.model.instances();
+        let stopped = all.filter(|(_, instance)| {
+            matches!(instance.state, InstanceState::Stopping | InstanceState::Stopped)
+        });
         let snapshot = ToCard::Snapshot {
             tables: self.card.tables.clone(),
             instances: instances.map(|spec| (spec.id.clone(), spec.clone())).collect(),
+            stopped: stopped
+                .map(|(_, instance)| Id::from(instance.id.to_string()))
+                .collect(),
         };
         let is_there = subscriber.updates.try_send(snapshot).is_ok();
         self.subscriber = is_there.then_some(subscriber);

@@ -88,11 +88,14 @@ impl Card {
     fn take(&mut self, messages: &mut Receiver<ToCard>) {
         while let Ok(message) = messages.try_recv() {
             match message {
-                ToCard::Snapshot { tables, instances } => *self = Self { tables, instances },
+                ToCard::Snapshot {
+                    tables, instances, ..
+                } => *self = Self { tables, instances },
                 ToCard::Update {
                     delta,
                     instances,
                     remove_instances,
+                    ..
                 } => {
                     self.tables.apply(delta).unwrap();
                     for spec in instances {

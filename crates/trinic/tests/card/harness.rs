@@ -145,6 +145,7 @@ impl Card {
         let message = ToCard::Snapshot {
             tables: self.tables.clone(),
             instances: self.specs.clone(),
+            stopped: Vec::new(),
         };
         self.send(&message);
         let revision = self.tables.revision;
@@ -170,6 +171,7 @@ impl Card {
             delta,
             instances: specs,
             remove_instances: remove.iter().map(|id| Id::from(*id)).collect(),
+            terminated: Vec::new(),
         };
         self.send(&message);
         let revision = self.tables.revision;

@@ -255,7 +255,9 @@ impl FakeCard {
 
     fn take(&mut self, message: ToCard) {
         match message {
-            ToCard::Snapshot { tables, instances } => {
+            ToCard::Snapshot {
+                tables, instances, ..
+            } => {
                 self.tables = tables;
                 self.instances = instances;
             }
@@ -263,6 +265,7 @@ impl FakeCard {
                 delta,
                 instances,
                 remove_instances,
+                ..
             } => {
                 self.tables.apply(delta).unwrap();
                 for spec in instances {

@@ -56,6 +56,13 @@ enum Entry {
     Served(ServerHandle<Device>, PathBuf),
 }
 
+/// A function that is nobody's any more, and is still connected.
+#[derive(Debug)]
+pub struct Retired {
+    /// Held for its end.
+    _server: ServerHandle<Device>,
+}
+
 /// A function as `trinic card` shows it.
 #[derive(Debug, Clone, Serialize)]
 pub struct FunctionDescription {
@@ -171,6 +178,15 @@ impl Functions {
         let entry = self.entries().remove(interface);
         // Its thread may be asking the worker something; the list is free meanwhile.
         drop(entry);
+    }
+
+    /// Takes a function off the list while its client stays connected: a VMM that cannot let a device go needs
+    /// its server to the end. The function ends when the result is dropped.
+    pub fn retire(&self, interface: &str) -> Option<Retired> {
+        match self.entries().remove(interface)? {
+            Entry::Served(handle, _) => Some(Retired { _server: handle }),
+            Entry::Made(_) => None,
+        }
     }
 
     /// Every function of the card, by interface.

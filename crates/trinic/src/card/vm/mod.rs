@@ -1,27 +1,25 @@
 //! Instances as virtual machines: QEMU with one PCI function of the card for each interface.
 //!
 //! The machine starts stopped ([`qemu`]). Each function is a vfio-user socket of its own in the machine's
-//! directory; plugging one in is `device_add` under the root port of its device index, whether the machine
-//! runs or not. Once the first interfaces are in, the machine is reset, so that its firmware finds them, and
-//! let run.
-//!
-//! Unplugging: QEMU (seen with 11.1) aborts when a vfio-user device with MSI-X goes while the guest runs, so a
-//! detached function stays plugged and dead: its server closes, the guest reads ones, and its driver gives the
-//! device up. The port of a dead function takes no other one until the machine is started anew.
+//! directory; plugging one in is `device_add` under a root port ([`slots`]), whether the machine runs or not.
+//! Once the first interfaces are in, the machine is reset, so that its firmware finds them, and let run. An
+//! interface without ENA is a virtio card on a tap instead ([`traditional`]).
 //!
 //! A machine ends with its card: QEMU never connects again to a device server that died. The next card ends
-//! what is left of it and boots it again.
+//! what is left of it and boots it again, on the disk that it had ([`volumes`]).
 
 mod accelerator;
 mod qemu;
 mod qmp;
+mod slots;
+mod traditional;
+mod volumes;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -31,13 +29,16 @@ use trinic_host::process::{Process, ProcessId};
 use crate::protocol::{InstanceSpec, InterfaceSpec, VmImage};
 
 use super::backend::{Instance, Plug};
-use super::ena::Functions;
+use super::ena::{Functions, Retired};
 
 pub use qemu::QEMU_VARIABLE;
+pub use volumes::Volumes;
 
 use accelerator::Accelerator;
 use qemu::{Boot, Kernel, Machine, Qemu};
 use qmp::Qmp;
+use slots::{Device, Slots};
+use traditional::Traditional;
 
 /// One machine.
 #[derive(Debug)]
@@ -47,11 +48,10 @@ pub struct VmInstance {
     process: Process,
     qmp: Qmp,
     functions: Functions,
-    /// Device indexes whose port holds a function that was detached.
-    dead: BTreeSet<u32>,
-    /// Device indexes whose port holds a function.
-    plugged: BTreeSet<u32>,
-    ports: u32,
+    slots: Slots,
+    cards: Traditional,
+    /// Functions that were detached: QEMU needs their servers as long as it runs.
+    retired: Vec<Retired>,
     is_running: bool,
 }
 
@@ -63,7 +63,8 @@ pub struct Handle {
 }
 
 impl VmInstance {
-    /// Starts the machine, stopped and without functions.
+    /// Starts the machine, stopped and without functions. `directory` is of this instance, three below the
+    /// state directory, where disks and what was found out about the host are.
     ///
     /// # Errors
     ///
@@ -75,19 +76,21 @@ impl VmInstance {
         functions: Functions,
     ) -> anyhow::Result<Self> {
         let qemu = Qemu::find()?;
+        let state = directory
+            .ancestors()
+            .nth(3)
+            .context("There is no state directory")?;
         fs::create_dir_all(directory).with_context(|| format!("Cannot make {}", directory.display()))?;
-        let boot = boot_of(image, directory, &qemu)?;
         let machine = Machine {
             id: spec.id.to_string(),
             instance_type: spec.metadata.instance_type.clone(),
             directory: directory.to_owned(),
             vcpus: spec.vcpus.clamp(1, VCPUS_MAX),
             memory_mib: memory_mib(spec),
-            ports: PORTS,
-            boot,
+            boot: boot_of(image, &spec.id, &Volumes::new(&state.join("volumes")))?,
         };
         let memory = accelerator::Memory {
-            path: &directory.with_file_name("accelerator.json"),
+            path: &state.join("accelerator.json"),
             boot_id: &boot_id(),
         };
         let accelerator = Accelerator::choose(&qemu, &machine.boot, &memory);
@@ -108,9 +111,9 @@ impl VmInstance {
                     process,
                     qmp,
                     functions,
-                    dead: BTreeSet::new(),
-                    plugged: BTreeSet::new(),
-                    ports: machine.ports,
+                    slots: Slots::default(),
+                    cards: Traditional::default(),
+                    retired: Vec::new(),
                     is_running: false,
                 })
             }
@@ -123,23 +126,38 @@ impl VmInstance {
         }
     }
 
-    /// Plugs the function of an interface into its port.
-    fn plug(&mut self, interface: &InterfaceSpec) -> anyhow::Result<()> {
-        let socket = self.socket(interface);
-        let device = json!({
-            "driver": "vfio-user-pci",
-            "id": device_name(interface),
-            "bus": qemu::port_name(interface.device_index),
-            "socket": { "type": "unix", "path": socket },
-        });
-        self.qmp.execute("device_add", &device)?;
-        self.plugged.insert(interface.device_index);
-        Ok(())
+    /// Asks the guest's own shutdown to run, and waits until `is_over`; `false` when it does not listen or is
+    /// too slow.
+    fn power_down(
+        &mut self,
+        mut is_over: impl FnMut(&mut Self) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<bool> {
+        if !self.listens_to_power_button() {
+            return Ok(false);
+        }
+        self.qmp.execute("system_powerdown", &Value::Null)?;
+        let since = Instant::now();
+        while since.elapsed() < GRACE {
+            if is_over(self)? {
+                return Ok(true);
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(false)
     }
 
-    /// The socket of a function, as QEMU and the card name it: relative to the directory of the machine.
-    fn socket(&self, interface: &InterfaceSpec) -> String {
-        format!("{}.sock", interface.id)
+    /// Whether the guest has enabled the power button's event, so that there is something to wait for. Where
+    /// that cannot be told it is taken to.
+    ///
+    /// Source: ACPI 6.5, 4.8.4.1.2 (PM1 enable register, bit 8 `PWRBTN_EN`); QEMU, hw/acpi/ich9.c.
+    fn listens_to_power_button(&mut self) -> bool {
+        let command = json!({ "command-line": format!("i /h {PM1_ENABLE_PORT:#x}") });
+        let answer = self.qmp.execute("human-monitor-command", &command);
+        let register = answer.ok().and_then(|answer| {
+            let digits = answer.as_str()?.trim().rsplit_once("0x")?.1.to_owned();
+            u16::from_str_radix(&digits, 16).ok()
+        });
+        register.is_none_or(|register| register & POWER_BUTTON_ENABLE != 0)
     }
 }
 
@@ -149,25 +167,37 @@ impl Instance for VmInstance {
     }
 
     fn attach(&mut self, interface: &InterfaceSpec) -> anyhow::Result<Plug> {
-        let index = interface.device_index;
-        anyhow::ensure!(
-            index < self.ports,
-            "A machine has {} ports for interfaces, and none for device index {index}",
-            self.ports
-        );
-        anyhow::ensure!(
-            !self.dead.contains(&index),
-            "Device index {index} holds an interface that was detached while the machine ran: QEMU cannot unplug it. \
-             Use another index, or stop and start the instance"
-        );
-        self.functions.make(interface)
+        self.slots.reserve(interface)?;
+        let plug = if interface.ena {
+            self.functions.make(interface)
+        } else {
+            self.cards.make(interface)
+        };
+        if plug.is_err() {
+            self.slots.release(&interface.id);
+        }
+        plug
     }
 
     fn activate(&mut self, interface: &InterfaceSpec) -> anyhow::Result<()> {
-        let path = short_path(&self.directory, &self.socket(interface))?;
+        let place = self.slots.place(&interface.id)?;
+        if !interface.ena {
+            let device = self.cards.hand_over(&mut self.qmp, interface, &place)?;
+            return self.slots.plug(&mut self.qmp, &interface.id, &device);
+        }
+        let socket = format!("{}.sock", place.device);
+        let path = short_path(&self.directory, &socket)?;
+        // Of a machine that ended with an earlier card.
+        let _ = fs::remove_file(&path);
         // QEMU connects while it carries out the command, so the server listens first.
         self.functions.serve(&interface.id, &path)?;
-        self.plug(interface)
+        let device = json!({
+            "driver": "vfio-user-pci",
+            "id": place.device,
+            "bus": qemu::port_name(place.port),
+            "socket": { "type": "unix", "path": socket },
+        });
+        self.slots.plug(&mut self.qmp, &interface.id, &device)
     }
 
     fn configure(&mut self, _: &InterfaceSpec, _: &InterfaceSpec) -> anyhow::Result<()> {
@@ -176,10 +206,29 @@ impl Instance for VmInstance {
     }
 
     fn detach(&mut self, interface: &InterfaceSpec) -> anyhow::Result<()> {
-        self.functions.close(&interface.id);
-        if self.plugged.remove(&interface.device_index) {
-            self.dead.insert(interface.device_index);
+        if !self.slots.is_plugged(&interface.id) {
+            self.slots.release(&interface.id);
+            self.cards.forget(&interface.id);
+            self.functions.close(&interface.id);
+            return Ok(());
         }
+        let kind = if interface.ena {
+            Device::Function
+        } else {
+            Device::Virtio
+        };
+        if let Some(retired) = self.functions.retire(&interface.id) {
+            self.retired.push(retired);
+        }
+        let since = Instant::now();
+        self.slots.unplug(&mut self.qmp, &interface.id, kind)?;
+        if !interface.ena {
+            self.cards.take_back(&mut self.qmp, &interface.id)?;
+        }
+        tracing::info!(
+            instance = %self.id, interface = %interface.id, elapsed_ms = since.elapsed().as_millis(),
+            "The guest let an interface go"
+        );
         Ok(())
     }
 
@@ -192,16 +241,34 @@ impl Instance for VmInstance {
         Ok(())
     }
 
+    fn reboot(&mut self) -> anyhow::Result<bool> {
+        if !self.is_running {
+            return Ok(false);
+        }
+        // A guest that shuts down meanwhile stays, to be reset.
+        self.qmp.execute("set-action", &json!({ "shutdown": "pause" }))?;
+        let is_down = self.power_down(|machine| {
+            let status = machine.qmp.execute("query-status", &Value::Null)?;
+            Ok(status.get("status").and_then(Value::as_str) == Some("shutdown"))
+        })?;
+        tracing::info!(instance = %self.id, is_down, "Machine is reset");
+        self.qmp.execute("system_reset", &Value::Null)?;
+        self.qmp
+            .execute("set-action", &json!({ "shutdown": "poweroff" }))?;
+        self.qmp.execute("cont", &Value::Null)?;
+        Ok(true)
+    }
+
     fn ended(&self) -> Option<OwnedFd> {
         self.process.as_fd().try_clone_to_owned().ok()
     }
 
     fn stop(mut self: Box<Self>) -> anyhow::Result<()> {
-        if self.is_running {
-            // The guest's power button: its own shutdown runs, if it listens.
-            let _ = self.qmp.execute("system_powerdown", &Value::Null);
-            if !self.process.wait(GRACE)? {
-                tracing::debug!(instance = %self.id, "The guest did not shut down by itself");
+        if self.is_running && !self.process.wait(Duration::ZERO)? {
+            // One that does not answer is ended all the same.
+            let asked = self.power_down(|machine| Ok(machine.process.wait(Duration::ZERO)?));
+            if !asked.unwrap_or(false) {
+                tracing::info!(instance = %self.id, "The guest did not shut down by itself; its machine is ended");
             }
         }
         self.process.kill(Duration::ZERO)?;
@@ -246,20 +313,14 @@ fn memory_mib(spec: &InstanceSpec) -> u32 {
 }
 
 /// What the machine boots. A disk is the image's with a layer of the machine's own on it.
-fn boot_of(image: &VmImage, directory: &Path, qemu: &Qemu) -> anyhow::Result<Boot> {
+fn boot_of(image: &VmImage, id: &str, volumes: &Volumes) -> anyhow::Result<Boot> {
     let kernel = image.kernel.as_ref().map(|kernel| Kernel {
         file: kernel.into(),
         initrd: image.initrd.as_ref().map(PathBuf::from),
         append: image.append.clone().unwrap_or_else(|| DEFAULT_APPEND.to_owned()),
     });
     let disk = match &image.disk {
-        Some(base) => {
-            let layer = directory.join("root.qcow2");
-            if !layer.exists() {
-                qemu.make_layer(Path::new(base), &layer)?;
-            }
-            Some(layer)
-        }
+        Some(base) => Some(volumes.open(id, Path::new(base))?),
         None => None,
     };
     anyhow::ensure!(
@@ -280,10 +341,6 @@ fn short_path(directory: &Path, name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-fn device_name(interface: &InterfaceSpec) -> String {
-    interface.id.to_string()
-}
-
 fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map(|id| id.trim().to_owned())
@@ -293,15 +350,17 @@ fn boot_id() -> String {
 /// The console's file in the directory of a machine.
 pub const CONSOLE: &str = "console.log";
 const QMP_SOCKET: &str = "qmp.sock";
-/// Root ports of a machine: the most interfaces that an instance type has on one card.
-/// Source: AWS, "Maximum IP addresses per network interface" (15, c5.18xlarge and others).
-const PORTS: u32 = 15;
 const VCPUS_MAX: u32 = 32;
 const MEMORY_MIN_MIB: u32 = 64;
 const DEFAULT_APPEND: &str = "console=ttyS0";
 /// How long QEMU may take to open its socket.
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// How long a guest may take to shut down by itself.
-const GRACE: Duration = Duration::from_secs(3);
+/// How long a guest may take to shut down by itself: less than the card has for the end of everything.
+const GRACE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(20);
 /// `sun_path` less its closing zero. Source: unix(7).
 const SOCKET_PATH_MAX: usize = 107;
+/// PM1 enable register of q35 as its firmware places it. Source: QEMU, include/hw/acpi/ich9.h, and `SeaBIOS`,
+/// src/fw/dev-q35.h (`PORT_ACPI_PM_BASE` 0x600), with the register 2 bytes behind.
+const PM1_ENABLE_PORT: u16 = 0x602;
+const POWER_BUTTON_ENABLE: u16 = 1 << 8;

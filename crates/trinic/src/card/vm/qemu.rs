@@ -37,8 +37,6 @@ pub(super) struct Machine {
     pub(super) vcpus: u32,
     /// Memory, MiB.
     pub(super) memory_mib: u32,
-    /// Root ports for functions.
-    pub(super) ports: u32,
     /// What it boots.
     pub(super) boot: Boot,
 }
@@ -91,33 +89,6 @@ impl Qemu {
         Ok(Self { program, version })
     }
 
-    /// Makes a disk that begins as `base` and keeps what is written to it.
-    ///
-    /// # Errors
-    ///
-    /// When there is no qemu-img, or it refuses the base.
-    pub(super) fn make_layer(&self, base: &Path, layer: &Path) -> anyhow::Result<()> {
-        let beside = self.program.with_file_name("qemu-img");
-        let program = if beside.exists() {
-            beside
-        } else {
-            PathBuf::from("qemu-img")
-        };
-        let output = Command::new(&program)
-            .args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"])
-            .args([base, layer])
-            .stdin(Stdio::null())
-            .output()
-            .with_context(|| format!("A disk image needs {}", program.display()))?;
-        anyhow::ensure!(
-            output.status.success(),
-            "No disk can be made from {}: {}",
-            base.display(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-        Ok(())
-    }
-
     /// The command that starts a machine, stopped.
     ///
     /// # Errors
@@ -156,16 +127,10 @@ impl Machine {
         push(&["-chardev", "file,id=console,path=console.log,append=on"]);
         push(&["-serial", "chardev:console"]);
         push(&["-qmp", "unix:qmp.sock,server=on,wait=off"]);
+        push(&["-action", "reboot=reset,shutdown=poweroff"]);
         push(&["-device", "virtio-rng-pci"]);
-        for port in 0..self.ports {
-            let number = port + 1;
-            push(&[
-                "-device",
-                &format!(
-                    "pcie-root-port,id={},chassis={number},slot={number},io-reserve=0",
-                    port_name(port)
-                ),
-            ]);
+        for device in super::slots::arguments() {
+            push(&["-device", &device]);
         }
         for table in self.dmi() {
             push(&["-smbios", &table]);
@@ -264,7 +229,6 @@ mod tests {
             directory: "/nowhere".into(),
             vcpus: 2,
             memory_mib: 512,
-            ports: 3,
             boot,
         }
     }
@@ -294,7 +258,7 @@ mod tests {
                 .iter()
                 .filter(|word| word.starts_with("pcie-root-port"))
                 .count(),
-            3
+            16
         );
     }
 

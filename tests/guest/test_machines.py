@@ -1,0 +1,412 @@
+"""Instances that are virtual machines, through the EC2 API: QEMU with the card's functions, stock drivers.
+
+Two kinds of guests: Debian's kernel with a small userland of its own (some seconds to start without KVM), and
+a boot sector, which starts in one and can still count on its disk and power itself off. scripts/setup-guests
+makes what is needed.
+"""
+
+import importlib.util
+import json
+import os
+import pathlib
+import platform
+import signal
+import stat
+import struct
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+GUESTS = ROOT / "target" / "guests"
+QEMU = pathlib.Path(os.environ.get("TRINIC_QEMU", GUESTS / "qemu-system-x86_64"))
+KERNEL = GUESTS / "kernels" / "trixie"
+# On a loaded machine without KVM; 5 s on a quiet one.
+BOOT_S = 120
+
+spec = importlib.util.spec_from_file_location("system_fixtures", ROOT / "tests" / "system" / "conftest.py")
+system = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(system)
+eventually = system.eventually
+
+
+def missing() -> str | None:
+    if platform.machine() != "x86_64":
+        return f"the guests are x86_64, this machine is {platform.machine()}"
+    absent = [p for p in (QEMU, GUESTS / "userland.cpio", KERNEL / "vmlinuz", KERNEL / "modules.cpio") if not p.exists()]
+    return f"{absent[0]} is missing (scripts/setup-guests makes it)" if absent else None
+
+
+pytestmark = pytest.mark.skipif(missing() is not None, reason=f"no machines: {missing()}")
+
+INIT = r"""#!/bin/sh
+# Brings up every interface that appears, says so on the console, and runs commands from TCP port 7.
+export PATH=/usr/sbin:/usr/bin
+mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev; mount -t tmpfs run /run
+hostname guest; ip link set lo up
+for module in ena virtio_net; do modprobe $module; done
+echo "guest: up"
+while :; do nc -l -p 7 -e /bin/sh; done 2>/dev/null &
+seen=
+while :; do
+  now=
+  for path in /sys/class/net/eth*; do
+    name=${path##*/}
+    [ -e "$path" ] || continue
+    now="$now $name"
+    case " $seen " in *" $name "*) continue ;; esac
+    ip link set $name up
+    udhcpc -f -i $name -t 3 -T 1 -A 1 -O mtu -s /lease </dev/null >/dev/null 2>&1 &
+  done
+  for name in $seen; do
+    case " $now " in *" $name "*) ;; *) echo "guest: $name gone" ;; esac
+  done
+  seen=$now
+  usleep 100000
+done
+"""
+
+LEASE = r"""#!/bin/sh
+export PATH=/usr/sbin:/usr/bin
+[ "$1" = bound ] || exit 0
+ip link set $interface mtu $mtu
+ip addr replace $ip/$mask dev $interface
+[ $interface != eth0 ] || ip route replace default via $router dev $interface
+echo "guest: $interface has $ip" >/dev/console
+"""
+
+
+def cpio(files: dict) -> bytes:
+    """An archive in the kernel's `newc` format. Source: Documentation/driver-api/early-userspace/buffer-format.rst."""
+    out = b""
+    for number, (name, content) in enumerate([*files.items(), ("TRAILER!!!", b"")]):
+        path = name.encode() + b"\0"
+        fields = (number, stat.S_IFREG | 0o755, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(path), 0)
+        head = b"070701" + b"".join(b"%08x" % field for field in fields) + path
+        out += head + b"\0" * (-len(head) % 4) + content + b"\0" * (-len(content) % 4)
+    return out
+
+
+# q35's firmware puts the power management registers at 0x600: status, enable, control (ACPI, 4.8.4).
+POWER_OFF = bytes.fromhex("ba0406 b80020 ef")  # S5 and sleep enable
+AT_THE_END = {
+    "halts": b"",
+    "powers-off": POWER_OFF,
+    # Enables the power button's event, waits for it, says `~`.
+    "listens": bytes.fromhex("ba0206 b80001 ef ba0006 ed f6c401 74fa b80001 ef b07e baf803 ee") + POWER_OFF,
+}
+
+
+def boot_sector(at_the_end: bytes) -> bytes:
+    """Adds one to a digit in itself, writes itself back, says `disk boot N` on the serial port, and ends."""
+    message = b"disk boot 0\r\n\0"
+    code = bytes.fromhex(
+        "31c0 8ed8 8ec0 8ed0 bc007c"  # segments and stack at 0
+        "fe060a7d"  # inc byte [0x7d0a]: the digit of the message
+        "b80103 bb007c b90100 b600 cd13"  # int 0x13: write one sector
+        "be007d ac 84c0 7406 baf803 ee ebf5"  # each byte of the message to 0x3f8
+    )
+    code += at_the_end + bytes.fromhex("f4 ebfd")  # hlt, for ever
+    return code.ljust(0x100, b"\0") + message.ljust(0xFE, b"\0") + b"\x55\xaa"
+
+
+def qcow2(content: bytes) -> bytes:
+    """A disk of 1 MiB that begins with `content`. Source: QEMU, docs/interop/qcow2.rst."""
+    cluster, there = 1 << 16, 1 << 63
+    header = struct.pack(
+        ">4sIQIIQIIQQIIQQQQII", b"QFI\xfb", 3, 0, 0, 16, 1 << 20, 0, 1, 3 * cluster, cluster, 1, 0, 0, 0, 0, 0, 4, 104
+    )
+    refcounts = struct.pack(">6H", *[1] * 6)
+    parts = [header, struct.pack(">Q", 2 * cluster), refcounts, struct.pack(">Q", 4 * cluster | there)]
+    parts += [struct.pack(">Q", 5 * cluster | there), content]
+    return b"".join(part.ljust(cluster, b"\0") for part in parts)
+
+
+class Machines(system.Lab):
+    """A VPC with a peer in each of two subnets, and images to start machines from."""
+
+    def __init__(self, card, ec2, folder):
+        super().__init__(card, ec2)
+        self.first, self.second = self.subnet("10.0.1.0/24"), self.subnet("10.0.2.0/24")
+        self.all = self.group("all", system.rule("-1", cidr="10.0.0.0/16"))
+        self.peer = self.instance(self.first, [self.all], "10.0.1.10")["InstanceId"]
+        self.second_peer = self.instance(self.second, [self.all], "10.0.2.10")["InstanceId"]
+        initrd = folder / "initrd"
+        parts = [(GUESTS / "userland.cpio").read_bytes(), (KERNEL / "modules.cpio").read_bytes()]
+        initrd.write_bytes(b"".join([*parts, cpio({"init": INIT.encode(), "lease": LEASE.encode()})]))
+        linux = f"file:{KERNEL / 'vmlinuz'}?initrd={initrd}&append=console=ttyS0%20panic=-1"
+        self.images = {
+            "ena": self.register("guest-ena", linux, EnaSupport=True),
+            "traditional": self.register("guest-traditional", linux),
+        }
+        for name, code in AT_THE_END.items():
+            disk = folder / f"{name}.qcow2"
+            disk.write_bytes(qcow2(boot_sector(code)))
+            self.images[name] = self.register(f"disk-{name}", f"file:{disk}", EnaSupport=True)
+
+    def register(self, name, location, **more):
+        return self.ec2.register_image(Name=name, Architecture="x86_64", ImageLocation=location, **more)["ImageId"]
+
+    def launch(self, image, kind="c5.large", address=None, **more):
+        options = {"PrivateIpAddress": address} if address else {}
+        found = self.ec2.run_instances(
+            ImageId=self.images[image], InstanceType=kind, MinCount=1, MaxCount=1, SubnetId=self.first,
+            SecurityGroupIds=[self.all], **options, **more,
+        )
+        return found["Instances"][0]["InstanceId"]
+
+    def console(self, instance) -> str:
+        return self.card.run("console", instance, check=False).stdout
+
+    def says(self, instance, text, times=1, timeout=BOOT_S):
+        def check():
+            return self.console(instance).count(text) >= times
+
+        try:
+            eventually(check, timeout, 0.05, f"{text!r} on the console of {instance}")
+        except pytest.fail.Exception as failure:
+            pytest.fail(f"{failure}; it said:\n{self.console(instance)[-1500:]}\n{self.card.tail()}")
+
+    def becomes(self, instance, state, timeout=30):
+        eventually(lambda: self.describe(instance)["State"]["Name"] == state, timeout, what=f"{instance} {state}")
+        return self.describe(instance)
+
+    def shell(self, address, command, timeout=20) -> str:
+        """Runs a command in a Linux guest; its output and errors."""
+        code = (
+            "import socket,sys,time\n"
+            "for _ in range(50):\n"
+            " try: s=socket.create_connection((sys.argv[1],7),5);break\n"
+            " except OSError: time.sleep(.1)\n"
+            "s.sendall(('exec 2>&1\\n'+sys.argv[2]+'\\nexit\\n').encode())\n"
+            "while (d:=s.recv(65536)): sys.stdout.write(d.decode());sys.stdout.flush()\n"
+        )
+        return self.card.exec(self.peer, "python3", "-c", code, address, command, timeout=timeout).stdout
+
+    def reaches(self, instance, address):
+        eventually(lambda: self.card.ping(instance, address), 20, 0.1, f"{instance} reaches {address}")
+
+    def interface(self, address):
+        found = self.ec2.create_network_interface(SubnetId=self.second, Groups=[self.all], PrivateIpAddress=address)
+        return found["NetworkInterface"]["NetworkInterfaceId"]
+
+    def attach(self, interface, instance, index=1):
+        found = self.ec2.attach_network_interface(NetworkInterfaceId=interface, InstanceId=instance, DeviceIndex=index)
+        return found["AttachmentId"]
+
+    def detach(self, attachment, interface, timeout=15):
+        self.ec2.detach_network_interface(AttachmentId=attachment)
+
+        def status():
+            found = self.ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])["NetworkInterfaces"][0]
+            return found["Status"] == "available"
+
+        eventually(status, timeout, what=f"{interface} available")
+
+    def pid(self, instance):
+        record = self.card.state / "card" / "instances" / f"{instance}.json"
+        return json.loads(record.read_text())["backend"]["machine"]["pid"]
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory):
+    # Sockets of functions lie below the state folder, and their paths are short.
+    folder = tmp_path_factory.mktemp("vm")
+    os.environ["TRINIC_QEMU"] = str(QEMU)
+    card = system.Card(system.binary(), folder / "s").start()
+    try:
+        if eventually(lambda: system.backend_of(card), what="card report") != "namespace":
+            pytest.skip("the host allows no namespaces, so nobody here could speak with a machine")
+        yield Machines(card, card.client(), folder)
+    finally:
+        card.stop()
+
+
+@pytest.fixture(scope="module")
+def pair(machines):
+    """Two Linux machines, one with the ENA and one with the traditional card; they start side by side."""
+    ena = machines.launch("ena", address="10.0.1.20")
+    traditional = machines.launch("traditional", "r4.large", "10.0.1.30")
+    machines.says(ena, "guest: eth0 has 10.0.1.20")
+    machines.says(traditional, "guest: eth0 has 10.0.1.30")
+    return ena, traditional
+
+
+def test_a_kernel_image_boots_and_has_its_address_from_the_card(machines, pair):
+    ena, _ = pair
+    assert machines.describe(ena)["State"]["Name"] == "running"
+    machines.reaches(machines.peer, "10.0.1.20")
+    output = machines.ec2.get_console_output(InstanceId=ena)["Output"]
+    assert "guest: eth0 has 10.0.1.20" in output
+    function = next(f for f in machines.card.json("card") if f["interface"] == system.eni(machines.describe(ena)))
+    assert (function["kind"], function["device"]["driver"], function["device"]["bdf"]) == ("ena", "running", "01:00.0")
+    assert machines.shell("10.0.1.20", "cat /sys/class/dmi/id/sys_vendor /sys/class/dmi/id/chassis_asset_tag").split(
+        "\n"
+    )[:2] == ["Amazon EC2", ena]
+    refused = machines.card.exec(ena, "true")
+    assert refused.returncode == 125 and "virtual machine" in refused.stderr
+
+
+def test_kvm_is_tried_once_for_all_machines(machines, pair):
+    log = pathlib.Path(machines.card.state / "card.log").read_text()
+    if os.environ.get("TRINIC_ACCELERATOR") or not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        assert "Tried a stock kernel under KVM" not in log
+    else:
+        assert log.count("Tried a stock kernel under KVM") == 1
+        assert (machines.card.state / "accelerator.json").exists()
+
+
+def test_an_instance_without_ena_support_has_a_virtio_card(machines, pair):
+    _, traditional = pair
+    machines.reaches(machines.peer, "10.0.1.30")
+    assert "virtio_net" in machines.shell("10.0.1.30", "readlink /sys/class/net/eth0/device/driver")
+    # Frames of the subnet's MTU both ways, and super-frames, which leave their checksums to the card.
+    assert machines.card.ping(machines.peer, "10.0.1.30", 1, 2, "-s", "8900", "-M", "do")
+    features = machines.shell("10.0.1.30", "ethtool -k eth0")
+    assert "tcp-segmentation-offload: on" in features and "tx-checksumming: on" in features
+    code = "import socket,sys;s=socket.create_server(('',5001));print('up',flush=True);c=s.accept()[0];n=0\n"
+    code += "while (d:=c.recv(1<<16)): n+=len(d)\nprint(n)"
+    with system.background(machines.card, machines.peer, "python3", "-c", code) as server:
+        assert server.stdout.readline().strip() == "up"
+        machines.shell("10.0.1.30", "dd if=/dev/zero bs=1M count=20 | nc -w 3 10.0.1.10 5001")
+        assert int(server.stdout.readline()) == 20 << 20
+
+
+def test_an_interface_moves_between_running_machines(machines, pair):
+    moving = machines.interface("10.0.2.20")
+    for number, instance in enumerate([pair[0], pair[1], pair[0]]):
+        address = ("10.0.1.20", "10.0.1.30")[number % 2]
+        before = machines.console(instance).count("guest: eth1 has 10.0.2.20")
+        gone = machines.console(instance).count("guest: eth1 gone")
+        attachment = machines.attach(moving, instance)
+        machines.says(instance, "guest: eth1 has 10.0.2.20", before + 1, 30)
+        assert "1 packets received" in machines.shell(address, "busybox ping -c1 -W5 -I eth1 10.0.2.10")
+        began = time.monotonic()
+        machines.detach(attachment, moving)
+        assert time.monotonic() - began < 10, "the guest was asked to let it go, and did"
+        # The driver's remove ran: the guest lost the device, not just its link.
+        machines.says(instance, "guest: eth1 gone", gone + 1, 10)
+        machines.reaches(machines.peer, address)
+    # Low-latency queues need a memory window that firmware reserved.
+    assert "LLQ is advertised" not in machines.console(pair[0])
+
+
+def test_a_reboot_from_inside_keeps_the_machine_and_its_functions(machines, pair):
+    ena, _ = pair
+    pid = machines.pid(ena)
+    moving = machines.interface("10.0.2.21")
+    attachment = machines.attach(moving, ena)
+    machines.says(ena, "guest: eth1 has 10.0.2.21", 1, 30)
+    # One that was unplugged before is still in QEMU: a reset must not touch it.
+    machines.shell("10.0.1.20", "reboot -f")
+    machines.says(ena, "guest: eth0 has 10.0.1.20", 2)
+    machines.says(ena, "guest: eth1 has 10.0.2.21", 2)
+    machines.reaches(machines.peer, "10.0.1.20")
+    assert machines.pid(ena) == pid and machines.describe(ena)["State"]["Name"] == "running"
+    machines.detach(attachment, moving)
+
+
+def test_nothing_happens_to_machines_when_control_dies(machines, pair):
+    pids = [machines.pid(instance) for instance in pair]
+    machines.card.kill()
+    machines.card.start()
+    machines.reaches(machines.peer, "10.0.1.20")
+    assert [machines.pid(instance) for instance in pair] == pids
+    assert machines.console(pair[0]).count("guest: up") == 2
+
+
+def test_machines_of_a_card_that_was_killed_boot_again(machines, pair):
+    old = [machines.pid(instance) for instance in pair]
+    os.kill(int((machines.card.state / "card.pid").read_text()), signal.SIGKILL)
+    for instance, address in zip(pair, ("10.0.1.20", "10.0.1.30")):
+        machines.says(instance, f"guest: eth0 has {address}", 3 if address == "10.0.1.20" else 2)
+        machines.reaches(machines.peer, address)
+        assert machines.describe(instance)["State"]["Name"] == "running"
+    assert not any(pathlib.Path(f"/proc/{pid}").exists() for pid in old), "the old machines were ended"
+    assert "it boots again" in (machines.card.state / "card.log").read_text()
+
+
+def test_a_machine_that_was_powered_off_from_inside_is_stopped_and_can_start(machines, pair):
+    ena, traditional = pair
+    machines.shell("10.0.1.20", "poweroff -f")
+    reason = machines.becomes(ena, "stopped")["StateReason"]
+    assert reason["Code"] == "Client.InstanceInitiatedShutdown"
+    machines.ec2.start_instances(InstanceIds=[ena])
+    machines.says(ena, "guest: eth0 has 10.0.1.20")
+    machines.ec2.terminate_instances(InstanceIds=[ena, traditional])
+    machines.becomes(ena, "terminated")
+    machines.becomes(traditional, "terminated")
+
+
+def test_a_disk_keeps_what_was_written_until_termination(machines):
+    instance = machines.launch("halts")
+    volume = machines.card.state / "volumes" / f"{instance}.qcow2"
+    machines.says(instance, "disk boot 1")
+    machines.ec2.reboot_instances(InstanceIds=[instance])
+    machines.says(instance, "disk boot 2")
+    machines.ec2.stop_instances(InstanceIds=[instance])
+    machines.becomes(instance, "stopped")
+    machines.ec2.start_instances(InstanceIds=[instance])
+    machines.says(instance, "disk boot 3")
+    other = machines.launch("halts")
+    machines.says(other, "disk boot 1")
+    assert volume.exists()
+    machines.ec2.terminate_instances(InstanceIds=[instance, other])
+    machines.becomes(instance, "terminated")
+    eventually(lambda: not volume.exists(), what="its disk removed")
+
+
+def test_a_guest_that_lets_nothing_go_keeps_running(machines):
+    """Nothing in it answers the request to unplug: the interface leaves all the same, and comes back elsewhere."""
+    instance = machines.launch("halts")
+    machines.says(instance, "disk boot 1")
+    moving = machines.interface("10.0.2.40")
+    machines.detach(machines.attach(moving, instance), moving, 30)
+    machines.attach(moving, instance)
+    assert machines.describe(instance)["State"]["Name"] == "running"
+    machines.ec2.reboot_instances(InstanceIds=[instance])
+    machines.says(instance, "disk boot 2")
+    machines.ec2.terminate_instances(InstanceIds=[instance])
+    machines.becomes(instance, "terminated")
+
+
+@pytest.mark.parametrize("behaviour, state", [("stop", "stopped"), ("terminate", "terminated")])
+def test_the_shutdown_behaviour_decides(machines, behaviour, state):
+    instance = machines.launch("powers-off", InstanceInitiatedShutdownBehavior=behaviour)
+    reason = machines.becomes(instance, state, 60)["StateReason"]
+    assert reason["Code"] == "Client.InstanceInitiatedShutdown"
+
+
+def test_a_guest_that_listens_shuts_down_by_itself(machines):
+    """Stop and reboot press the power button first, where the guest has enabled it."""
+    instance = machines.launch("listens")
+    machines.says(instance, "disk boot 1")
+    pid = machines.pid(instance)
+    machines.ec2.reboot_instances(InstanceIds=[instance])
+    machines.says(instance, "~disk boot 2")
+    assert machines.pid(instance) == pid
+    machines.ec2.stop_instances(InstanceIds=[instance])
+    machines.becomes(instance, "stopped")
+    assert "did not shut down by itself" not in "".join(
+        line for line in (machines.card.state / "card.log").open() if instance in line
+    )
+    machines.ec2.terminate_instances(InstanceIds=[instance])
+    machines.becomes(instance, "terminated")
+
+
+def test_without_qemu_a_launch_says_what_to_install(program_without_qemu):
+    lab, _ = program_without_qemu
+    instance = lab.launch("halts")
+    reason = lab.becomes(instance, "terminated")["StateReason"]["Message"]
+    assert "QEMU 10.1 or later" in reason and "TRINIC_QEMU" in reason
+    # Other instances do not need it.
+    assert lab.card.ping(lab.peer, "10.0.2.10")
+
+
+@pytest.fixture
+def program_without_qemu(machines, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("TRINIC_QEMU", "/nonexistent/qemu")
+    folder = tmp_path_factory.mktemp("no")
+    card = system.Card(system.binary(), folder / "s", ["--ephemeral"]).start()
+    yield Machines(card, card.client(), folder), folder
+    card.stop()
