@@ -120,10 +120,6 @@ def ping(guest: Guest, address: str, count=2, size=56, timeout=20) -> str:
     return guest.eventually(f"ping -n -c {count} -i 0.2 -W 2 -M do -s {size} {address}", timeout)
 
 
-def uptime(guest: Guest) -> float:
-    return float(guest.check("cut -d' ' -f1 /proc/uptime"))
-
-
 def iperf(guest: Guest, address: str, *options, amount="2M", timeout=60) -> str:
     """Bulk TCP between a guest and an iperf3 server, which may need a moment to listen."""
     command = f"iperf3 -c {address} -n {amount} {' '.join(options)}"
