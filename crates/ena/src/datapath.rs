@@ -47,9 +47,10 @@ pub enum Change {
     },
     /// Mappings went: let go of whatever was resolved before.
     MemoryChanged,
-    /// A fault for tests: the next transmit completion is not written (the driver finds it missing).
+    /// A fault for tests: the next transmit completion is not written (the driver finds it missing). Several add up.
     SwallowTxCompletion,
-    /// A fault for tests: the next interrupt of a queue is lost; its vector stays masked as if it had come.
+    /// A fault for tests: the next interrupt of a queue is lost; its vector stays masked as if it had
+    /// come. Several add up.
     DropInterrupt,
     /// Everything goes: all queues, RSS, MTU.
     Reset,

@@ -91,11 +91,14 @@ pub struct Device<M, I, L> {
 pub enum Fault {
     /// No keep-alive event any more: the driver resets with reason 1.
     StopKeepAlives,
-    /// The next transmit completion is not written: reason 3 if it happens often enough.
+    /// The next transmit completion is not written: reason 3 once more than 128 are late at one look (Linux), 10 where
+    /// the kernel's byte queue limits stop the queue before.
     SwallowTxCompletion,
-    /// The next interrupt of a queue is not raised: reason 14 or 20.
+    /// The next interrupt of a queue is not raised: reason 14 or 20 if it is the queue's first, else as of lost
+    /// completions.
     DropInterrupt,
-    /// The next interrupt of the management vector is not raised: reason 2 or 18.
+    /// The next interrupt of the management vector is not raised: reason 2 or 18, unless the next keep-alive's
+    /// interrupt has the driver look in time, as Linux does.
     DropAdminInterrupt,
     /// The next command is not completed: reason 2.
     SwallowAdminCompletion,

@@ -73,7 +73,8 @@ pub struct Datapath<M, R, I> {
     mtu: usize,
     statistics: Statistics,
     faults: Faults,
-    swallow_next: bool,
+    /// So many transmit completions are still to be lost.
+    swallow: u32,
     scratch: Box<[u8]>,
 }
 
@@ -98,7 +99,7 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
             mtu: NO_MTU,
             statistics: Statistics::default(),
             faults: Faults::default(),
-            swallow_next: false,
+            swallow: 0,
             scratch: vec![0; usize::try_from(MAX_FRAME_BYTES).unwrap_or_default()].into_boxed_slice(),
         }
     }
@@ -136,8 +137,8 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
             Change::Moderation { unit_ns } => self.vectors.set_unit(unit_ns),
             // Addresses are looked up at every access, so there is nothing to let go of.
             Change::MemoryChanged => {}
-            Change::SwallowTxCompletion => self.swallow_next = true,
-            Change::DropInterrupt => self.vectors.drop_next = true,
+            Change::SwallowTxCompletion => self.swallow = self.swallow.saturating_add(1),
+            Change::DropInterrupt => self.vectors.drop_one(),
             Change::Reset => self.reset(),
         }
         self.list_queues();
@@ -235,7 +236,8 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
         if disposition == Disposition::Dropped {
             self.statistics.tx_drops += 1;
         }
-        if std::mem::take(&mut self.swallow_next) {
+        if self.swallow > 0 {
+            self.swallow -= 1;
             return;
         }
         let Some(Some(queue)) = self.tx.get_mut(usize::from(packet.queue)) else {
@@ -553,7 +555,7 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
         self.vectors.reset();
         self.chooser = None;
         self.mtu = NO_MTU;
-        self.swallow_next = false;
+        self.swallow = 0;
     }
 
     /// Makes the lists of what exists again.

@@ -21,7 +21,8 @@ pub(super) struct Vectors {
     /// Armed vectors with completions whose delay has not passed.
     waiting: usize,
     unit_ns: u64,
-    pub(super) drop_next: bool,
+    /// So many interrupts are still to be lost.
+    drop: u32,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,14 +66,19 @@ impl Vectors {
             vectors: vec![Vector::default(); usize::from(count)],
             waiting: 0,
             unit_ns: 1000,
-            drop_next: false,
+            drop: 0,
         }
     }
 
     pub(super) fn reset(&mut self) {
         self.vectors.fill(Vector::default());
         self.waiting = 0;
-        self.drop_next = false;
+        self.drop = 0;
+    }
+
+    /// The next interrupt is lost, or the one after those that are to be lost already.
+    pub(super) fn drop_one(&mut self) {
+        self.drop = self.drop.saturating_add(1);
     }
 
     /// A queue was made: its vector is masked until the driver arms it.
@@ -170,7 +176,8 @@ impl Vectors {
         vector.tx.since = None;
         vector.rx.since = None;
         self.waiting -= 1;
-        if std::mem::take(&mut self.drop_next) {
+        if self.drop > 0 {
+            self.drop -= 1;
             return;
         }
         interrupts.trigger(index);
@@ -233,12 +240,16 @@ mod tests {
     fn a_dropped_interrupt_leaves_the_vector_masked() {
         let interrupts = PlainInterrupts::new();
         let mut vectors = Vectors::new(1);
-        vectors.drop_next = true;
+        vectors.drop_one();
+        vectors.drop_one();
         vectors.control(0, ARM, at(0), &interrupts);
         vectors.posted(0, Side::Rx, at(1), &interrupts);
         vectors.posted(0, Side::Rx, at(2), &interrupts);
         assert_eq!(interrupts.take(0), 0);
         vectors.control(0, ARM, at(3), &interrupts);
+        assert_eq!(interrupts.take(0), 0, "Two were to be lost");
+        vectors.posted(0, Side::Rx, at(4), &interrupts);
+        vectors.control(0, ARM, at(5), &interrupts);
         assert_eq!(interrupts.take(0), 1);
     }
 }

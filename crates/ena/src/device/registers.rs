@@ -38,6 +38,11 @@ impl RingRegisters {
         u64::from(self.high) << 32 | u64::from(self.low)
     }
 
+    /// As after a reset.
+    fn is_untouched(self) -> bool {
+        self.base() == 0 && self.caps == 0
+    }
+
     /// Address and depth, where they can be.
     fn place(self) -> Result<(u64, u16), RingError> {
         let caps = QueueCaps::from_bits(self.caps);
@@ -261,9 +266,12 @@ impl<M: Memory, I: Interrupts, L: Link> Device<M, I, L> {
     }
 
     /// The driver gives entries for events; the first time it makes the queue of what the registers say.
+    ///
+    /// Linux leaves the interrupt in place while it resets, so it may give back an event of before when the queue
+    /// is gone (`ena_remove` frees the interrupt last): that means nothing, and is no mistake.
     fn event_doorbell(&mut self, limit: u16) {
-        if self.status.reset_in_progress() {
-            return self.refuse(Refusal::DuringReset);
+        if self.status.reset_in_progress() || self.registers.aenq.is_untouched() {
+            return;
         }
         if self.aenq.is_none() {
             let made = self.registers.aenq.place();

@@ -7,7 +7,9 @@ use super::Refusal;
 use super::decode;
 use crate::spec::admin::{Command, Completion};
 use crate::spec::aenq::{Event, Group, KeepAlive, LinkChange};
-use crate::spec::registers::{DeviceControl, DeviceStatus, Register, ResetReason};
+use crate::spec::registers::{
+    Caps, ControllerVersion, DeviceControl, DeviceStatus, QueueCaps, Register, ResetReason, Version,
+};
 
 /// Something that happened at the border between driver and device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +108,28 @@ fn words(f: &mut fmt::Formatter<'_>, register: Register, value: u32) -> fmt::Res
             Ok(())
         }
         Register::DEV_CTL if DeviceControl::from_bits(value).reset() => f.write_str(", reset"),
+        Register::VERSION => {
+            let version = Version::from_bits(value);
+            write!(f, ", {}.{}", version.major(), version.minor())
+        }
+        Register::CONTROLLER_VERSION => {
+            let version = ControllerVersion::from_bits(value);
+            let (major, minor, subminor) = (version.major(), version.minor(), version.subminor());
+            write!(f, ", {major}.{minor}.{subminor}")
+        }
+        Register::CAPS => {
+            let caps = Caps::from_bits(value);
+            let reset_ms = u32::from(caps.reset_timeout()) * 100;
+            let width = caps.dma_address_width();
+            write!(
+                f,
+                ", a reset takes at most {reset_ms} ms, addresses of {width} bits"
+            )
+        }
+        Register::AQ_CAPS | Register::ACQ_CAPS | Register::AENQ_CAPS => {
+            let caps = QueueCaps::from_bits(value);
+            write!(f, ", {} entries of {} B", caps.depth(), caps.entry_bytes())
+        }
         _ => Ok(()),
     }
 }

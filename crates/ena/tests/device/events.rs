@@ -1,7 +1,7 @@
 //! Link, keep-alives, requests, and what a device does that was told to misbehave.
 
 use trinic_ena::datapath::Change;
-use trinic_ena::device::{Fault, FaultError, Refusal};
+use trinic_ena::device::{DriverState, Fault, FaultError, Refusal};
 use trinic_ena::spec::aenq::{Event, Group};
 use trinic_ena::spec::feature::{AenqConfig, FeatureId, HardwareHints};
 use trinic_ena::spec::registers::{Register, ResetReason};
@@ -170,6 +170,20 @@ fn event_doorbells_are_checked() {
     }
     assert_eq!(rig.device.refusals().get(Refusal::EventQueue), 3);
     assert_eq!(rig.device.poll_timeout(), None);
+}
+
+#[test]
+fn an_event_given_back_after_a_reset_means_nothing() {
+    let mut rig = running(0x10);
+    rig.run_until(0);
+    rig.event();
+    rig.write(Register::DEV_CTL, 1);
+    rig.write(Register::AENQ_HEAD_DB, 18);
+    rig.write(Register::DEV_CTL, 0);
+    rig.write(Register::AENQ_HEAD_DB, 18);
+    assert_eq!(rig.device.refusals().met().count(), 0);
+    assert_eq!(rig.device.poll_timeout(), None);
+    assert_eq!(rig.device.describe().driver, DriverState::Reset);
 }
 
 #[test]

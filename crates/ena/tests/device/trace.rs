@@ -17,6 +17,9 @@ fn a_session_reads_well() {
     let mut rig = Rig::new(Rig::config());
     rig.set_response();
     rig.read_readless(Register::DEV_STS);
+    rig.read(Register::VERSION);
+    rig.read(Register::CONTROLLER_VERSION);
+    rig.write(Register::AENQ_CAPS, 0x40_0010);
     rig.read(Register(0x1c));
     assert_eq!(
         lines(&mut rig),
@@ -24,6 +27,9 @@ fn a_session_reads_well() {
             "write MMIO_RESP_LO = 0x105000",
             "write MMIO_RESP_HI = 0x0",
             "read DEV_STS = 0x1, ready (readless)",
+            "read VERSION = 0x200, 2.0",
+            "read CTRL_VERSION = 0x1, 0.0.1",
+            "write AENQ_CAPS = 0x400010, 16 entries of 64 B",
             "read unknown (0x1c) = 0xffffffff",
             "refused unknown_register: A register that is not there.",
         ]
@@ -99,7 +105,10 @@ fn the_trace_is_bounded_and_can_be_off() {
     rig.device.set_trace(1);
     rig.read(Register::CAPS);
     let last = rig.device.drain_trace().next_back().unwrap();
-    assert_eq!(last.to_string(), "5 read CAPS = 0x3015");
+    assert_eq!(
+        last.to_string(),
+        "5 read CAPS = 0x3015, a reset takes at most 1000 ms, addresses of 48 bits"
+    );
 }
 
 #[test]
