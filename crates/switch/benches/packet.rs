@@ -266,6 +266,7 @@ fn interface(number: u16) -> Interface {
         }],
         timeouts: TrackingTimeouts::default(),
         instance_id: Some("i-1".into()),
+        allowances: None,
     }
 }
 

@@ -9,9 +9,11 @@
 //! page has no number are this crate's own (docs/assumptions.md).
 //!
 //! Lookups ignore entries whose time is over, so that nothing depends on when [`Tracker::sweep`] runs.
+//!
+//! Idle times run from the next full second, so that a connection lives up to a second longer than its timeout.
+//! In return a second packet of a kind within one second changes nothing, and the flow cache need not look.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use slab::Slab;
 use trinic_wire::packet::{Ip, Transport};
@@ -22,16 +24,16 @@ use crate::flow::{FlowHash, FlowKey, Query, query};
 use crate::tables::TrackingTimeouts;
 use crate::trace::Direction;
 
-/// Idle time of a TCP connection that has been opened by one side only. [assumed A-01]
-const TCP_NEW: Duration = Duration::from_secs(60);
-/// Idle time of a TCP connection after a FIN. [assumed A-02]
-const TCP_CLOSING: Duration = Duration::from_secs(120);
-/// Idle time of a TCP connection after a reset. [assumed A-03]
-const TCP_CLOSED: Duration = Duration::from_secs(10);
-/// Idle time of ICMP queries. [assumed A-04]
-const ICMP: Duration = Duration::from_secs(30);
-/// Idle time of other protocols. Source: the page above.
-const OTHER: Duration = Duration::from_secs(600);
+/// Idle time, in seconds, of a TCP connection that has been opened by one side only. [assumed A-01]
+const TCP_NEW: u32 = 60;
+/// Idle time, in seconds, of a TCP connection after a FIN. [assumed A-02]
+const TCP_CLOSING: u32 = 120;
+/// Idle time, in seconds, of a TCP connection after a reset. [assumed A-03]
+const TCP_CLOSED: u32 = 10;
+/// Idle time, in seconds, of ICMP queries. [assumed A-04]
+const ICMP: u32 = 30;
+/// Idle time, in seconds, of other protocols. Source: the page above.
+const OTHER: u32 = 600;
 
 /// What a packet means to the connection that it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,9 +70,22 @@ impl Signal {
 /// An entry that was found; stays good for as long as the entry lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Handle {
-    slot: usize,
-    stamp: u64,
+    slot: u32,
+    stamp: u32,
 }
+
+/// The second in which idle times start that are measured from now: the next full one.
+#[inline]
+pub(crate) fn second(now: Instant) -> u32 {
+    seconds(now.as_nanos().saturating_add(NS_PER_S - 1))
+}
+
+#[inline]
+fn seconds(ns: u64) -> u32 {
+    u32::try_from(ns / NS_PER_S).unwrap_or(u32::MAX)
+}
+
+const NS_PER_S: u64 = 1_000_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -117,37 +132,60 @@ impl Phase {
     }
 
     #[inline]
-    fn idle_time(self, timeouts: &TrackingTimeouts) -> Duration {
-        let seconds = |s: u32| Duration::from_secs(s.into());
-        match self {
+    fn idle_s(self, timeouts: &TrackingTimeouts) -> u32 {
+        let idle_s = match self {
             Self::TcpNew => TCP_NEW,
-            Self::TcpEstablished => seconds(timeouts.tcp_established_s),
+            Self::TcpEstablished => timeouts.tcp_established_s,
             Self::TcpClosing => TCP_CLOSING,
             Self::TcpClosed => TCP_CLOSED,
-            Self::Udp(false) => seconds(timeouts.udp_s),
-            Self::Udp(true) => seconds(timeouts.udp_stream_s),
+            Self::Udp(false) => timeouts.udp_s,
+            Self::Udp(true) => timeouts.udp_stream_s,
             Self::Icmp { .. } => ICMP,
             Self::Other => OTHER,
-        }
+        };
+        // An entry outlives the second in which a packet touched it, or the flow cache would be wrong.
+        idle_s.max(1)
     }
 }
 
 #[derive(Debug)]
 struct Entry {
     key: FlowKey,
-    stamp: u64,
+    stamp: u32,
     initiator: Direction,
     phase: Phase,
-    /// The entry is dead from this moment on.
-    deadline: Instant,
+    /// The entry is dead from this second on.
+    deadline: u32,
+}
+
+impl Entry {
+    #[inline]
+    fn is_over(&self, now: Instant) -> bool {
+        seconds(now.as_nanos()) >= self.deadline
+    }
+
+    #[inline]
+    fn touch(&mut self, now: Instant, timeouts: &TrackingTimeouts) {
+        self.deadline = second(now).saturating_add(self.phase.idle_s(timeouts));
+    }
+}
+
+/// What became of a connection that the rules let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Opened {
+    pub(crate) handle: Handle,
+    /// An entry that was there started a new life.
+    pub(crate) renewed: bool,
 }
 
 /// The tracked connections of one interface.
 #[derive(Debug)]
 pub(crate) struct Tracker {
+    timeouts: TrackingTimeouts,
     entries: Slab<Entry>,
-    index: HashMap<FlowKey, usize, FlowHash>,
-    next_stamp: u64,
+    index: HashMap<FlowKey, u32, FlowHash>,
+    /// How often each slot was taken, which tells its entries apart.
+    stamps: Vec<u32>,
     /// Where the next sweep goes on.
     hand: usize,
 }
@@ -155,11 +193,17 @@ pub(crate) struct Tracker {
 impl Tracker {
     pub(crate) fn new(hash: FlowHash) -> Self {
         Self {
+            timeouts: TrackingTimeouts::default(),
             entries: Slab::new(),
             index: HashMap::with_hasher(hash),
-            next_stamp: 0,
+            stamps: Vec::new(),
             hand: 0,
         }
+    }
+
+    /// Idle times from now on; entries keep theirs until the next packet.
+    pub(crate) fn set_timeouts(&mut self, timeouts: TrackingTimeouts) {
+        self.timeouts = timeouts;
     }
 
     /// Entries, those included whose time is over and that no sweep has met yet.
@@ -175,8 +219,8 @@ impl Tracker {
     /// The living entry of a flow.
     pub(crate) fn find(&self, now: Instant, key: &FlowKey) -> Option<Handle> {
         let slot = *self.index.get(key)?;
-        let entry = &self.entries[slot];
-        (now < entry.deadline).then_some(Handle {
+        let entry = self.entries.get(slot as usize)?;
+        (!entry.is_over(now)).then_some(Handle {
             slot,
             stamp: entry.stamp,
         })
@@ -185,14 +229,14 @@ impl Tracker {
     #[inline]
     fn entry(&self, handle: Handle) -> Option<&Entry> {
         self.entries
-            .get(handle.slot)
+            .get(handle.slot as usize)
             .filter(|entry| entry.stamp == handle.stamp)
     }
 
     /// Whether the entry is still there and its time is not over.
     #[inline]
     pub(crate) fn is_alive(&self, now: Instant, handle: Handle) -> bool {
-        self.entry(handle).is_some_and(|entry| now < entry.deadline)
+        self.entry(handle).is_some_and(|entry| !entry.is_over(now))
     }
 
     /// Whether the entry alone lets the packet through. A packet that opens a connection asks the rules.
@@ -223,19 +267,12 @@ impl Tracker {
 
     /// Takes note of a packet of a tracked connection.
     #[inline]
-    pub(crate) fn touch(
-        &mut self,
-        now: Instant,
-        handle: Handle,
-        direction: Direction,
-        signal: Signal,
-        timeouts: &TrackingTimeouts,
-    ) {
-        if let Some(entry) = self.entries.get_mut(handle.slot)
+    pub(crate) fn touch(&mut self, now: Instant, handle: Handle, direction: Direction, signal: Signal) {
+        if let Some(entry) = self.entries.get_mut(handle.slot as usize)
             && entry.stamp == handle.stamp
         {
             entry.phase = entry.phase.after(signal, direction != entry.initiator);
-            entry.deadline = now + entry.phase.idle_time(timeouts);
+            entry.touch(now, &self.timeouts);
         }
     }
 
@@ -247,14 +284,17 @@ impl Tracker {
         key: FlowKey,
         direction: Direction,
         signal: Signal,
-        timeouts: &TrackingTimeouts,
-    ) -> Handle {
+    ) -> Opened {
         let fresh = Phase::opened_by(signal, direction);
-        let Some(slot) = self.index.get(&key).copied() else {
-            return self.insert(now, key, direction, fresh, timeouts);
+        let known = self.index.get(&key).copied();
+        let Some((slot, entry)) = known.and_then(|slot| Some((slot, self.entries.get_mut(slot as usize)?)))
+        else {
+            return Opened {
+                handle: self.insert(now, key, direction, fresh),
+                renewed: false,
+            };
         };
-        let entry = &mut self.entries[slot];
-        let over = now >= entry.deadline || matches!(entry.phase, Phase::TcpClosing | Phase::TcpClosed);
+        let over = entry.is_over(now) || matches!(entry.phase, Phase::TcpClosing | Phase::TcpClosed);
         if over {
             entry.initiator = direction;
             entry.phase = fresh;
@@ -262,30 +302,37 @@ impl Tracker {
             *outbound |= direction == Direction::Outbound;
             *inbound |= direction == Direction::Inbound;
         }
-        entry.deadline = now + entry.phase.idle_time(timeouts);
-        Handle {
-            slot,
-            stamp: entry.stamp,
+        entry.touch(now, &self.timeouts);
+        Opened {
+            handle: Handle {
+                slot,
+                stamp: entry.stamp,
+            },
+            renewed: over,
         }
     }
 
-    fn insert(
-        &mut self,
-        now: Instant,
-        key: FlowKey,
-        direction: Direction,
-        phase: Phase,
-        timeouts: &TrackingTimeouts,
-    ) -> Handle {
-        let stamp = self.next_stamp;
-        self.next_stamp += 1;
-        let slot = self.entries.insert(Entry {
+    fn insert(&mut self, now: Instant, key: FlowKey, direction: Direction, phase: Phase) -> Handle {
+        let vacant = self.entries.vacant_entry();
+        let at = vacant.key();
+        if self.stamps.len() <= at {
+            self.stamps.resize(at + 1, 0);
+        }
+        self.stamps[at] = self.stamps[at].wrapping_add(1);
+        let stamp = self.stamps[at];
+        let entry = vacant.insert(Entry {
             key,
             stamp,
             initiator: direction,
             phase,
-            deadline: now + phase.idle_time(timeouts),
+            deadline: 0,
         });
+        entry.touch(now, &self.timeouts);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "Four thousand million connections do not fit into memory."
+        )]
+        let slot = at as u32;
         self.index.insert(key, slot);
         Handle { slot, stamp }
     }
@@ -293,7 +340,7 @@ impl Tracker {
     /// Forgets a connection.
     pub(crate) fn forget(&mut self, handle: Handle) {
         if self.entry(handle).is_some() {
-            let entry = self.entries.remove(handle.slot);
+            let entry = self.entries.remove(handle.slot as usize);
             self.index.remove(&entry.key);
         }
     }
@@ -308,7 +355,7 @@ impl Tracker {
             }
             let slot = self.hand;
             self.hand += 1;
-            if self.entries.get(slot).is_some_and(|entry| now >= entry.deadline) {
+            if self.entries.get(slot).is_some_and(|entry| entry.is_over(now)) {
                 let entry = self.entries.remove(slot);
                 self.index.remove(&entry.key);
                 forgotten += 1;

@@ -15,6 +15,10 @@ pub(crate) struct Counters {
     pub(crate) bytes_in: u64,
     pub(crate) services: u64,
     pub(crate) replies: u64,
+    /// Packets that an allowance queued or dropped; others are drops and nothing else.
+    bw_in_exceeded: u64,
+    bw_out_exceeded: u64,
+    pps_exceeded: u64,
     drops: [u64; DropReason::COUNT],
 }
 
@@ -27,6 +31,9 @@ impl Default for Counters {
             bytes_in: 0,
             services: 0,
             replies: 0,
+            bw_in_exceeded: 0,
+            bw_out_exceeded: 0,
+            pps_exceeded: 0,
             drops: [0; DropReason::COUNT],
         }
     }
@@ -52,6 +59,16 @@ impl Counters {
         self.drops[reason.index()] += 1;
     }
 
+    /// Counts packets that were queued or dropped by an allowance for bandwidth or packets a second.
+    pub(crate) fn exceed(&mut self, allowance: DropReason, packets: u64) {
+        match allowance {
+            DropReason::BandwidthInAllowance => self.bw_in_exceeded += packets,
+            DropReason::BandwidthOutAllowance => self.bw_out_exceeded += packets,
+            DropReason::PacketsAllowance => self.pps_exceeded += packets,
+            _ => {}
+        }
+    }
+
     pub(crate) fn snapshot(&self) -> CountersSnapshot {
         CountersSnapshot {
             packets_out: self.packets_out,
@@ -67,6 +84,12 @@ impl Counters {
                 .collect(),
             conntrack_entries: 0,
             conntrack_limit: 0,
+            bw_in_allowance_exceeded: self.bw_in_exceeded,
+            bw_out_allowance_exceeded: self.bw_out_exceeded,
+            pps_allowance_exceeded: self.pps_exceeded,
+            conntrack_allowance_exceeded: self.drops[DropReason::ConntrackFull.index()],
+            linklocal_allowance_exceeded: self.drops[DropReason::LinkLocalAllowance.index()],
+            conntrack_allowance_available: 0,
         }
     }
 }
@@ -90,8 +113,27 @@ pub struct CountersSnapshot {
     pub drops: BTreeMap<DropReason, u64>,
     /// Connections that are tracked now.
     pub conntrack_entries: usize,
-    /// Connections that may be tracked (`conntrack_allowance_available` is the difference).
+    /// Connections that may be tracked.
     pub conntrack_limit: usize,
+    /// Packets that were queued or dropped because the inbound bandwidth exceeded its allowance. The names of these
+    /// counters are those of `ethtool -S` on EC2; a super-frame counts as its segments.
+    #[serde(default)]
+    pub bw_in_allowance_exceeded: u64,
+    /// Packets that were queued or dropped because the outbound bandwidth exceeded its allowance.
+    #[serde(default)]
+    pub bw_out_allowance_exceeded: u64,
+    /// Packets that were queued or dropped because the packets a second of both directions exceeded theirs.
+    #[serde(default)]
+    pub pps_allowance_exceeded: u64,
+    /// Packets that were dropped because no more connections could be tracked.
+    #[serde(default)]
+    pub conntrack_allowance_exceeded: u64,
+    /// Packets to link-local services that were dropped because there were too many in a second.
+    #[serde(default)]
+    pub linklocal_allowance_exceeded: u64,
+    /// Connections that can be tracked before the limit is reached.
+    #[serde(default)]
+    pub conntrack_allowance_available: u64,
 }
 
 impl CountersSnapshot {

@@ -11,8 +11,8 @@ use trinic_wire::time::Instant;
 use trinic_wire::{Protocol, ethernet, icmpv4, ipv4, ipv6, udp};
 
 use crate::tables::{
-    Entry, Id, Interface, Mac, PublicAddress, Route, RouteTable, Rule, RulePeer, RuleProtocol, SecurityGroup,
-    Subnet, Tables, Target, TrackingTimeouts, Vpc,
+    Allowances, Bandwidth, Entry, Id, Interface, Mac, PublicAddress, Route, RouteTable, Rule, RulePeer,
+    RuleProtocol, SecurityGroup, Subnet, Tables, Target, TrackingTimeouts, Vpc,
 };
 use crate::trace::Outcome;
 use crate::{Config, Offload, Output, Packet, PortId, ROUTER_MAC, Switch, Verdict};
@@ -236,12 +236,26 @@ fn tables(open: bool) -> Tables {
             }],
             timeouts: TrackingTimeouts::default(),
             instance_id: Some(id("i-1")),
+            allowances: (number == 2).then(allowances),
         }));
     }
     Tables {
         entries: entries.into_iter().map(|e| (e.id().clone(), e)).collect(),
         ..Tables::default()
     }
+}
+
+/// Limits that a run meets.
+fn allowances() -> Box<Allowances> {
+    Box::new(Allowances {
+        bandwidth_in: Some(Bandwidth::steady(1_000_000)),
+        bandwidth_out: Some(Bandwidth {
+            baseline_bps: 8_000,
+            peak_bps: 2_000_000,
+        }),
+        link_local_packets_per_s: Some(5),
+        ..Allowances::default()
+    })
 }
 
 /// Good frames to start from. One that could not be written would be empty, and is left out.

@@ -25,6 +25,7 @@ mod fragments;
 pub mod fuzz;
 mod packet;
 mod policy;
+mod shaper;
 pub mod stages;
 mod state;
 mod switch;
@@ -38,7 +39,7 @@ pub use packet::{Offload, Output, Packet, PortId, Verdict};
 pub use policy::Policy;
 pub use stages::Stage;
 pub use state::Config;
-pub use switch::{ConnectError, MAX_PORTS, Switch};
+pub use switch::{BATCH, ConnectError, MAX_PORTS, Switch};
 pub use walk::{INTERNET_MTU, VPC_MTU};
 
 /// The MAC of every subnet's router, of the link-local services, and of the card on the internet's port.

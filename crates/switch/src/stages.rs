@@ -32,6 +32,7 @@ macro_rules! stages {
 stages! {
     Port "port" "Which interface is plugged into the port, and is it attached?"
     Parse "parse" "Is the frame a well-formed packet?"
+    AllowanceOut "allowance-out" "Does the sender keep to its bandwidth and packets a second?"
     Fragment "fragment" "Which flow does a fragment belong to?"
     AntiSpoof "anti-spoof" "Are the source MAC and the source address the sender's own?"
     Neighbor "neighbor" "ARP and Neighbor Discovery, answered by the card."
@@ -44,6 +45,7 @@ stages! {
     GatewayIn "gateway-in" "Internet gateway: public to private address."
     DestinationCheck "destination-check" "Is the packet for the receiver itself?"
     SecurityGroupIn "security-group-in" "The receiver's security groups and its tracked connections."
+    AllowanceIn "allowance-in" "Do the receiver's bandwidth and packets a second take the packet?"
     Deliver "deliver" "New MACs, and off to the receiver's port."
 }
 
@@ -68,6 +70,7 @@ pub const LOCAL: &[Stage] = &[
     Stage::Mtu,
     Stage::DestinationCheck,
     Stage::SecurityGroupIn,
+    Stage::AllowanceIn,
     Stage::Deliver,
 ];
 
@@ -81,6 +84,7 @@ pub const HAIRPIN: &[Stage] = &[
     Stage::GatewayIn,
     Stage::DestinationCheck,
     Stage::SecurityGroupIn,
+    Stage::AllowanceIn,
     Stage::Deliver,
 ];
 
@@ -91,5 +95,6 @@ pub const FROM_INTERNET: &[Stage] = &[
     Stage::GatewayIn,
     Stage::DestinationCheck,
     Stage::SecurityGroupIn,
+    Stage::AllowanceIn,
     Stage::Deliver,
 ];

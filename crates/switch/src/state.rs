@@ -9,17 +9,19 @@ use crate::flow::FlowHash;
 use crate::fragments::Fragments;
 use crate::packet::PortId;
 use crate::policy::InterfaceIndex;
-use crate::tables::Mac;
+use crate::shaper::{Bucket, Shaper};
+use crate::tables::{Allowances, Interface, Mac};
 
 /// Bounds of what a switch remembers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
-    /// Tracked connections per interface. EC2 publishes no number; it depends on the instance type there.
-    /// [assumed A-06]
+    /// Tracked connections of an interface whose allowances do not say. EC2 publishes no number; it depends on the
+    /// instance type there. [assumed A-06]
     pub conntrack_entries: usize,
-    /// Flows in the cache of one port; 0 = no cache, every packet takes the rule walk.
+    /// Flows in the cache of one port; 0 = no cache, every packet takes the rule walk. The cache takes 240 bytes for
+    /// each flow at most (60 MiB for 262,144), and only as much as the flows that there were needed.
     pub cached_flows: usize,
-    /// Packets per second that an interface may send to link-local services. Source: [EC2 User Guide,
+    /// Packets per second that an interface whose allowances do not say may send to link-local services. Source: [EC2 User Guide,
     /// "Amazon EC2 instance network bandwidth"]: 1,024, not adjustable.
     pub link_local_packets_per_s: u32,
     /// Until this moment any TCP segment that the rules allow may open a tracked connection; later only a SYN
@@ -33,8 +35,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            conntrack_entries: 65_536,
-            cached_flows: 1_024,
+            conntrack_entries: 262_144,
+            cached_flows: 262_144,
             link_local_packets_per_s: 1_024,
             pick_up_until: Instant::ZERO,
             hash_seed: 0x2d35_8dcc_aa6c_78a5,
@@ -42,58 +44,63 @@ impl Default for Config {
     }
 }
 
-/// Counts packets to link-local services in seconds. [assumed A-12]
-#[derive(Debug, Default)]
-pub(crate) struct Allowance {
-    second: u64,
-    used: u32,
-}
-
-const NS_PER_S: u64 = 1_000_000_000;
-
-impl Allowance {
-    pub(crate) fn is_used_up(&self, now: Instant, limit: u32) -> bool {
-        self.second == now.as_nanos() / NS_PER_S && self.used >= limit
-    }
-
-    pub(crate) fn take(&mut self, now: Instant) {
-        let second = now.as_nanos() / NS_PER_S;
-        if self.second != second {
-            self.second = second;
-            self.used = 0;
-        }
-        self.used = self.used.saturating_add(1);
-    }
-}
-
 /// One interface.
 #[derive(Debug)]
 pub(crate) struct InterfaceState {
     pub(crate) port: Option<PortId>,
+    /// As in the tables, at hand for the packet path.
+    pub(crate) mac: Mac,
     pub(crate) counters: Counters,
     pub(crate) tracker: Tracker,
     pub(crate) fragments: Fragments,
     pub(crate) cache: FlowCache,
-    pub(crate) allowance: Allowance,
+    /// Packets to link-local services.
+    pub(crate) link_local: Bucket,
+    /// Connections that may be tracked.
+    pub(crate) tracked_limit: usize,
+    /// As in the tables: what `shaper` was made from.
+    allowances: Option<Box<Allowances>>,
+    pub(crate) shaper: Option<Box<Shaper>>,
 }
 
 impl InterfaceState {
     pub(crate) fn new(config: &Config) -> Self {
-        let hash = FlowHash(config.hash_seed);
+        let hash = FlowHash::new(config.hash_seed);
         Self {
             port: None,
+            mac: Mac::default(),
             counters: Counters::default(),
             tracker: Tracker::new(hash),
             fragments: Fragments::default(),
             cache: FlowCache::new(hash, config.cached_flows),
-            allowance: Allowance::default(),
+            link_local: Bucket::link_local(config.link_local_packets_per_s),
+            tracked_limit: config.conntrack_entries,
+            allowances: None,
+            shaper: None,
         }
     }
 
-    pub(crate) fn snapshot(&self, config: &Config) -> CountersSnapshot {
+    /// Takes what the tables say about the interface.
+    pub(crate) fn configure(&mut self, entry: &Interface, config: &Config) {
+        self.mac = entry.mac;
+        self.tracker.set_timeouts(entry.timeouts);
+        // Other changes of an interface fill no bucket.
+        if self.allowances != entry.allowances {
+            self.allowances.clone_from(&entry.allowances);
+            let allowances = entry.allowances.as_deref().cloned().unwrap_or_default();
+            let link_local = allowances.link_local_packets_per_s;
+            self.link_local = Bucket::link_local(link_local.unwrap_or(config.link_local_packets_per_s));
+            let tracked = allowances.tracked_connections;
+            self.tracked_limit = tracked.map_or(config.conntrack_entries, |limit| limit as usize);
+            self.shaper = Shaper::new(&allowances);
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> CountersSnapshot {
         CountersSnapshot {
             conntrack_entries: self.tracker.len(),
-            conntrack_limit: config.conntrack_entries,
+            conntrack_limit: self.tracked_limit,
+            conntrack_allowance_available: self.tracked_limit.saturating_sub(self.tracker.len()) as u64,
             ..self.counters.snapshot()
         }
     }
@@ -128,7 +135,7 @@ impl States {
                 mac: crate::INTERNET_MAC,
                 counters: Counters::default(),
                 fragments: Fragments::default(),
-                cache: FlowCache::new(FlowHash(config.hash_seed), config.cached_flows),
+                cache: FlowCache::new(FlowHash::new(config.hash_seed), config.cached_flows),
             },
         }
     }

@@ -1,25 +1,26 @@
 //! The switch: ports, policy and state behind one call per packet.
 
+mod fast;
+
 use trinic_wire::ipv6;
-use trinic_wire::packet::{Network, Parsed, Transport};
+use trinic_wire::packet::{Network, Parsed};
 use trinic_wire::reply::{self, Sender};
-use trinic_wire::tcp::Flags;
 use trinic_wire::time::Instant;
 
-use crate::cache::{Cached, CachedGate, Destination};
-use crate::conntrack::{Handle, Signal};
+use crate::cache::{self, CachedGate, Destination, Details, Glance};
 use crate::counters::{Counters, CountersSnapshot};
 use crate::edit::{self, Edits};
-use crate::flow::FlowKey;
+use crate::flow::FlowHash;
 use crate::packet::{Offload, Output, Packet, PortId, Verdict};
 use crate::policy::{Changed, Policy, base_plus6};
+use crate::shaper::Load;
 use crate::state::{Config, States};
 use crate::tables::{Delta, DeltaMismatch, Id, Tables, router_of};
 use crate::trace::{Direction, NoTrace, Outcome as TraceOutcome, Recorder, Step, Trace};
-use crate::walk::{
-    self, Commit, Decision, Frame, Gate, Origin, Outcome, Place, Reply, VPC_MTU, id_of, segment_len,
-};
+use crate::walk::{self, Commit, Decision, Frame, Gate, Origin, Outcome, Place, Reply, id_of};
 use crate::{DropReason, ROUTER_MAC, Stage};
+
+pub use fast::BATCH;
 
 /// Why an interface or the internet could not be connected to a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +53,13 @@ pub struct Switch {
     policy: Policy,
     states: States,
     ports: Vec<Option<Origin>>,
+    hash: FlowHash,
+    /// Counts whatever may change the verdict about a known flow within a second: new generations of the policy,
+    /// and connections that started anew or were forgotten.
+    changes: u32,
     unknown_port: u64,
+    /// Room for a batch.
+    glances: Vec<Option<Glance>>,
     /// The interface whose connections the next [`Self::expire`] looks at.
     sweep_position: usize,
 }
@@ -71,7 +78,10 @@ impl Switch {
             policy: Policy::default(),
             states: States::new(config),
             ports: Vec::new(),
+            hash: FlowHash::new(config.hash_seed),
+            changes: 0,
             unknown_port: 0,
+            glances: Vec::with_capacity(BATCH),
             sweep_position: 0,
         }
     }
@@ -93,9 +103,20 @@ impl Switch {
         for index in &changed.removed {
             self.states.reset(*index);
         }
+        let config = self.states.config;
         for index in &changed.upserted {
-            self.states.ensure(*index);
+            let state = self.states.ensure(*index);
+            if let Some(interface) = self.policy.interface(*index) {
+                state.configure(&interface.entry, &config);
+            }
         }
+        self.changes = self.changes.wrapping_add(1);
+    }
+
+    /// Makes what was concluded stale for a reason outside the tables.
+    fn next_generation(&mut self) {
+        self.policy.next_generation();
+        self.changes = self.changes.wrapping_add(1);
     }
 
     /// The tables as they are now.
@@ -125,7 +146,7 @@ impl Switch {
             self.unplug(old);
             self.policy.forget_interface(index);
         }
-        self.policy.next_generation();
+        self.next_generation();
         Ok(())
     }
 
@@ -138,7 +159,7 @@ impl Switch {
         if let Some(old) = self.states.internet.port.replace(port) {
             self.unplug(old);
         }
-        self.policy.next_generation();
+        self.next_generation();
         Ok(())
     }
 
@@ -159,7 +180,7 @@ impl Switch {
             }
         }
         self.unplug(port);
-        self.policy.next_generation();
+        self.next_generation();
     }
 
     fn plug(&mut self, port: PortId, origin: Origin) -> Result<(), ConnectError> {
@@ -194,7 +215,7 @@ impl Switch {
     /// The counters of an interface, if the switch knows it.
     pub fn counters(&self, interface: &str) -> Option<CountersSnapshot> {
         let state = self.states.get(self.policy.find_interface(interface)?)?;
-        Some(state.snapshot(&self.states.config))
+        Some(state.snapshot())
     }
 
     /// The counters of the internet's port and of the internet gateway.
@@ -229,7 +250,8 @@ impl Switch {
     }
 
     /// The way that a frame would take now. The same code as [`Self::process`], without the flow cache; it
-    /// changes nothing and counts nothing.
+    /// changes nothing and counts nothing. (So a frame that an interface sends to its own public address is not seen to
+    /// use up its allowance of packets on the way out before it comes in.)
     pub fn trace(
         &self,
         now: Instant,
@@ -252,6 +274,12 @@ impl Switch {
         let Ok(parsed) = Parsed::parse(window, total_len) else {
             return dropped(Stage::Parse, DropReason::Malformed);
         };
+        if let Origin::Interface(index) = origin
+            && let Some(shaper) = self.states.get(index).and_then(|state| state.shaper.as_deref())
+            && let Some(reason) = shaper.refusal(now, Direction::Outbound)
+        {
+            return dropped(Stage::AllowanceOut, reason);
+        }
         let frame = Frame {
             window,
             parsed: &parsed,
@@ -275,11 +303,11 @@ impl Switch {
 impl Switch {
     /// Decides about a frame and edits it.
     ///
-    /// Tiers: (1) a flow that was seen before under this generation: one parse, one hash lookup, two checks
-    /// of connections, the edits; under 100 ns. (2) The walk: a dozen hash lookups and the rules of both
-    /// gates; some 250 ns with 60 rules each, more for a new connection. `benches/packet.rs` measures both.
-    /// No lock, no formatting; nothing is allocated but room for a new connection or a new cache entry. A
-    /// frame of 64 KiB costs what a small one does.
+    /// Tiers: (1) a flow that was seen before under these tables: a quick parse, one search of the flow cache, two
+    /// MACs; some 20 ns. (2) The walk: a dozen hash lookups and the rules of both gates; some 300 ns, more for many
+    /// rules or a new connection. `benches/flows.rs` and `benches/packet.rs` measure them. No lock, no formatting;
+    /// nothing is allocated but room for a new connection or a new cache entry. A frame of 64 KiB costs what a small
+    /// one does.
     pub fn process(
         &mut self,
         now: Instant,
@@ -287,24 +315,65 @@ impl Switch {
         packet: &mut Packet<'_>,
         out: &mut Output,
     ) -> Verdict {
+        let glance = Glance::of(packet, self.hash);
+        self.decide(now, from, packet, glance.as_ref(), out)
+    }
+
+    #[inline]
+    fn decide(
+        &mut self,
+        now: Instant,
+        from: PortId,
+        packet: &mut Packet<'_>,
+        glance: Option<&Glance>,
+        out: &mut Output,
+    ) -> Verdict {
         out.clear();
         let Some(origin) = self.origin(from) else {
             self.unknown_port += 1;
             return Verdict::Drop(DropReason::UnknownPort);
         };
-        if let Some(counters) = self.counters_of(origin.into()) {
-            counters.outbound(packet.total_len);
+        let mut is_shaped = false;
+        match origin {
+            Origin::Interface(index) => {
+                if let Some(state) = self.states.get_mut(index) {
+                    state.counters.outbound(packet.total_len);
+                    is_shaped = state.shaper.is_some();
+                }
+            }
+            Origin::Internet => {
+                self.states.internet.counters.outbound(packet.total_len);
+                if glance.is_some() {
+                    self.learn(packet.window);
+                }
+            }
         }
-        let Ok(mut parsed) = Parsed::parse(packet.window, packet.total_len) else {
-            return self.dropped(origin.into(), DropReason::Malformed);
+        let Some(glance) = glance else {
+            return self.slow(now, from, packet, None, out);
         };
-        if origin == Origin::Internet {
-            self.learn(&parsed);
+        if is_shaped
+            && let Some(reason) = self.exceeds(
+                now,
+                origin.into(),
+                Load::of_plain(packet, glance),
+                Direction::Outbound,
+            )
+        {
+            return self.dropped(origin.into(), reason);
         }
-        match self.fast(now, origin, &mut parsed, packet) {
-            Some(verdict) => verdict,
-            None => self.slow(now, from, origin, &mut parsed, packet, out),
-        }
+        self.fast(now, origin, glance, packet)
+            .unwrap_or_else(|| self.slow(now, from, packet, Some(glance), out))
+    }
+
+    /// Counts a frame against an interface's allowances. Returns why it is dropped, if it is.
+    #[inline(never)]
+    fn exceeds(&mut self, now: Instant, at: Place, load: Load, direction: Direction) -> Option<DropReason> {
+        let Destination::Interface(index) = at else {
+            return None;
+        };
+        let state = self.states.get_mut(index)?;
+        let shaper = state.shaper.as_mut()?;
+        shaper.pass(now, direction, load, &mut state.counters).err()
     }
 
     /// Takes note of a frame that a link-local service sends to an interface.
@@ -351,11 +420,14 @@ impl Switch {
     }
 
     /// The other end of the internet's port is whoever sent the last frame from there.
-    fn learn(&mut self, parsed: &Parsed) {
-        let mac = parsed.ethernet.source;
+    fn learn(&mut self, window: &[u8]) {
+        let Some(&[.., a, b, c, d, e, f]) = window.first_chunk::<12>() else {
+            return;
+        };
+        let mac = [a, b, c, d, e, f];
         if mac != self.states.internet.mac && mac[0] & 1 == 0 {
             self.states.internet.mac = mac;
-            self.policy.next_generation();
+            self.next_generation();
         }
     }
 
@@ -367,9 +439,9 @@ impl Switch {
     }
 
     /// Edits the frame and counts it at its receiver.
-    #[inline]
     fn forward(
         &mut self,
+        now: Instant,
         origin: Origin,
         to: Destination,
         parsed: &mut Parsed,
@@ -379,6 +451,10 @@ impl Switch {
         let Some(port) = self.port_at(to) else {
             return self.dropped(to, DropReason::DestinationUnattached);
         };
+        let load = Load::of(packet, parsed);
+        if let Some(reason) = self.exceeds(now, to, load, Direction::Inbound) {
+            return self.dropped(to, reason);
+        }
         if edit::apply(packet.window, parsed, packet.offload, edits).is_err() {
             return self.dropped(origin.into(), DropReason::Malformed);
         }
@@ -388,67 +464,31 @@ impl Switch {
         Verdict::Forward { to: port }
     }
 
-    /// The first tier. `None` = take the walk.
-    #[inline]
-    fn fast(
-        &mut self,
-        now: Instant,
-        origin: Origin,
-        parsed: &mut Parsed,
-        packet: &mut Packet<'_>,
-    ) -> Option<Verdict> {
-        let ip = parsed.ip()?;
-        let signal = cacheable(parsed)?;
-        let key = FlowKey::of(&ip.tuple, 0, Direction::Outbound);
-        let cached = match origin {
-            Origin::Interface(index) => self.states.get(index)?.cache.get(&key),
-            Origin::Internet => self.states.internet.cache.get(&key),
-        };
-        let cached = *cached?;
-        let size = segment_len(ip, parsed.network_offset, packet.offload);
-        let fits = size <= cached.mtu && ip.ttl > u8::from(cached.edits.decrement_ttl);
-        if cached.generation != self.policy.generation()
-            || cached.source_mac != parsed.ethernet.source
-            || cached.destination_mac != parsed.ethernet.destination
-            || !fits
-        {
-            return None;
-        }
-        let sender = match origin {
-            Origin::Interface(index) => Some(index),
-            Origin::Internet => None,
-        };
-        let gates = [
-            (sender, Direction::Outbound, cached.sender_gate),
-            (cached.receiver, Direction::Inbound, cached.receiver_gate),
-        ];
-        for (index, _, gate) in gates {
-            if let (Some(index), CachedGate::Tracked(handle)) = (index, gate)
-                && !self.states.get(index)?.tracker.is_alive(now, handle)
-            {
-                return None;
-            }
-        }
-        for (index, direction, gate) in gates {
-            if let (Some(index), CachedGate::Tracked(handle)) = (index, gate) {
-                let timeouts = self.policy.interface(index)?.entry.timeouts;
-                let state = self.states.get_mut(index)?;
-                state.tracker.touch(now, handle, direction, signal, &timeouts);
-            }
-        }
-        Some(self.forward(origin, cached.to, parsed, packet, &cached.edits))
-    }
-
     /// The second tier: the walk, and what it decided.
     fn slow(
         &mut self,
         now: Instant,
         from: PortId,
-        origin: Origin,
-        parsed: &mut Parsed,
         packet: &mut Packet<'_>,
+        glance: Option<&Glance>,
         out: &mut Output,
     ) -> Verdict {
+        let Some(origin) = self.origin(from) else {
+            return Verdict::Drop(DropReason::UnknownPort);
+        };
+        let Ok(mut parsed) = Parsed::parse(packet.window, packet.total_len) else {
+            return self.dropped(origin.into(), DropReason::Malformed);
+        };
+        if origin == Origin::Internet {
+            self.learn(packet.window);
+        }
+        let parsed = &mut parsed;
+        if glance.is_none()
+            && let Some(reason) =
+                self.exceeds(now, origin.into(), Load::of(packet, parsed), Direction::Outbound)
+        {
+            return self.dropped(origin.into(), reason);
+        }
         let frame = Frame {
             window: packet.window,
             parsed,
@@ -461,8 +501,8 @@ impl Switch {
         ];
         match decision.outcome {
             Outcome::Forward { to, edits } => {
-                self.remember(now, origin, parsed, &decision, gates);
-                self.forward(origin, to, parsed, packet, &edits)
+                self.remember(now, origin, parsed, glance, &decision, gates);
+                self.forward(now, origin, to, parsed, packet, &edits)
             }
             Outcome::Echo => {
                 edit::echo(packet.window, parsed, ROUTER_MAC);
@@ -477,7 +517,7 @@ impl Switch {
                     && let Some(state) = self.states.get_mut(index)
                 {
                     state.counters.services += 1;
-                    state.allowance.take(now);
+                    state.link_local.take(now, 1);
                 }
                 Verdict::Service { port: from }
             }
@@ -507,6 +547,9 @@ impl Switch {
                 {
                     state.tracker.sweep(now, FULL_WORK);
                 }
+                if let Some(counters) = self.counters_of(at) {
+                    counters.exceed(reason, Load::of(packet, parsed).packets);
+                }
                 self.dropped(at, reason)
             }
         }
@@ -533,29 +576,28 @@ impl Switch {
         else {
             return CachedGate::Absent;
         };
-        let timeouts = self
-            .policy
-            .interface(at)
-            .map(|interface| interface.entry.timeouts)
-            .unwrap_or_default();
         let Some(state) = self.states.get_mut(at) else {
             return CachedGate::Absent;
         };
         let tracker = &mut state.tracker;
-        let handle: Option<Handle> = match commit {
-            Commit::Nothing => None,
-            Commit::Stray => return CachedGate::Stray,
+        match commit {
+            Commit::Nothing => CachedGate::Untracked,
+            Commit::Stray => CachedGate::Stray,
             Commit::Touch(handle) => {
-                tracker.touch(now, handle, direction, signal, &timeouts);
-                Some(handle)
+                tracker.touch(now, handle, direction, signal);
+                CachedGate::Tracked(handle)
             }
-            Commit::Open(key) => Some(tracker.open(now, key, direction, signal, &timeouts)),
+            Commit::Open(key) => {
+                let opened = tracker.open(now, key, direction, signal);
+                self.changes = self.changes.wrapping_add(u32::from(opened.renewed));
+                CachedGate::Tracked(opened.handle)
+            }
             Commit::Forget(handle) => {
                 tracker.forget(handle);
-                None
+                self.changes = self.changes.wrapping_add(1);
+                CachedGate::Untracked
             }
-        };
-        handle.map_or(CachedGate::Untracked, CachedGate::Tracked)
+        }
     }
 
     /// Caches a flow that the walk let through, and remembers a first fragment.
@@ -564,12 +606,14 @@ impl Switch {
         now: Instant,
         origin: Origin,
         parsed: &Parsed,
+        glance: Option<&Glance>,
         decision: &Decision,
         gates: [CachedGate; 2],
     ) {
         let (Outcome::Forward { to, edits }, Some(ip)) = (decision.outcome, parsed.ip()) else {
             return;
         };
+        let settled = self.settled(now);
         let generation = self.policy.generation();
         let (fragments, cache) = match origin {
             Origin::Internet => {
@@ -584,27 +628,20 @@ impl Switch {
         if ip.fragment.is_some_and(|fragment| fragment.is_first()) {
             fragments.remember(now, ip);
         }
-        if cacheable(parsed).is_none() || gates.contains(&CachedGate::Stray) {
+        let Some(glance) = glance.filter(|_| !gates.contains(&CachedGate::Stray)) else {
             return;
-        }
-        let key = FlowKey::of(&ip.tuple, 0, Direction::Outbound);
-        cache.insert(
-            key,
-            Cached {
+        };
+        let verdict = cache::Verdict {
+            to,
+            mtu: decision.mtu,
+            settled,
+            details: Details {
                 generation,
-                source_mac: parsed.ethernet.source,
-                destination_mac: parsed.ethernet.destination,
-                to,
                 edits,
-                mtu: decision.mtu.min(usize::from(u16::MAX).max(VPC_MTU)),
-                sender_gate: gates[0],
-                receiver_gate: gates[1],
-                receiver: match to {
-                    Destination::Interface(index) => Some(index),
-                    Destination::Internet => None,
-                },
+                gates,
             },
-        );
+        };
+        cache.insert(glance, parsed, &verdict);
     }
 
     /// Who sends ICMP errors to a sender: the router of its subnet, or the internet gateway.
@@ -635,22 +672,6 @@ impl From<Origin> for Place {
             Origin::Interface(index) => Self::Interface(index),
             Origin::Internet => Self::Internet,
         }
-    }
-}
-
-/// What the frame means to its connection, if the flow cache may hold it.
-#[inline]
-fn cacheable(parsed: &Parsed) -> Option<Signal> {
-    let ip = parsed.ip()?;
-    if ip.fragment.is_some() || parsed.ethernet.tag.is_some() {
-        return None;
-    }
-    match ip.transport {
-        Transport::Udp => Some(Signal::Udp),
-        Transport::Tcp { flags, .. } if flags.0 & (Flags::SYN.0 | Flags::FIN.0 | Flags::RST.0) == 0 => {
-            Some(Signal::Tcp(flags))
-        }
-        _ => None,
     }
 }
 

@@ -160,6 +160,46 @@ impl Default for TrackingTimeouts {
     }
 }
 
+/// Bandwidth of one direction, Ethernet headers included.
+///
+/// An interface may use `baseline_bps` all the time, and `peak_bps` while it has credits: what it leaves of the
+/// baseline comes back as credits, up to five minutes at the peak, which it starts with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bandwidth {
+    /// Bits a second that are always there. Source: `BaselineBandwidthInGbps` of DescribeInstanceTypes.
+    pub baseline_bps: u64,
+    /// Bits a second at most. Source: `PeakBandwidthInGbps` of DescribeInstanceTypes.
+    pub peak_bps: u64,
+}
+
+impl Bandwidth {
+    /// The same at all times.
+    pub const fn steady(bps: u64) -> Self {
+        Self {
+            baseline_bps: bps,
+            peak_bps: bps,
+        }
+    }
+}
+
+/// What an interface may do, from its instance's type. `None` = as much as there is, or what the card's own
+/// configuration says for connections and link-local packets.
+///
+/// Source: [EC2 User Guide, "Monitor network performance for ENA settings on your EC2 instance"]: the kinds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Allowances {
+    /// To the instance.
+    pub bandwidth_in: Option<Bandwidth>,
+    /// From the instance.
+    pub bandwidth_out: Option<Bandwidth>,
+    /// Packets a second of both directions together; a super-frame counts as its segments.
+    pub packets_per_s: Option<u64>,
+    /// Tracked connections at the same time.
+    pub tracked_connections: Option<u32>,
+    /// Packets a second to link-local services.
+    pub link_local_packets_per_s: Option<u32>,
+}
+
 /// An elastic network interface as the pipeline sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
@@ -189,6 +229,9 @@ pub struct Interface {
     pub timeouts: TrackingTimeouts,
     /// The instance it is attached to; `None` = nobody can send or receive through it.
     pub instance_id: Option<Id>,
+    /// What it may do; `None` = no limits but the card's own.
+    #[serde(default)]
+    pub allowances: Option<Box<Allowances>>,
 }
 
 /// One entry of the tables, keyed by kind and id.

@@ -217,7 +217,8 @@ impl<'a, S: Sink> Walk<'a, S> {
     fn pass(&mut self, stage: Stage) -> Flow {
         self.stage = stage;
         match stage {
-            Stage::Port => ControlFlow::Continue(()),
+            // The switch asks before the walk, as it does for packets that need none.
+            Stage::Port | Stage::AllowanceOut => ControlFlow::Continue(()),
             Stage::Parse => self.parse(),
             Stage::Fragment => self.fragment(),
             Stage::AntiSpoof => self.anti_spoof(),
@@ -231,6 +232,7 @@ impl<'a, S: Sink> Walk<'a, S> {
             Stage::GatewayIn => self.gateway_in(),
             Stage::DestinationCheck => self.destination_check(),
             Stage::SecurityGroupIn => self.gate(Direction::Inbound),
+            Stage::AllowanceIn => self.allowance_in(),
             Stage::Deliver => self.deliver(),
         }
     }
@@ -251,7 +253,7 @@ impl<'a, S: Sink> Walk<'a, S> {
     fn place(&self) -> Place {
         let inbound = matches!(
             self.stage,
-            Stage::DestinationCheck | Stage::SecurityGroupIn | Stage::Deliver
+            Stage::DestinationCheck | Stage::SecurityGroupIn | Stage::AllowanceIn | Stage::Deliver
         );
         match self.receiver {
             Some(receiver) if inbound => Destination::Interface(receiver.index),
@@ -518,6 +520,19 @@ impl<'a, S: Sink> Walk<'a, S> {
         self.passed()
     }
 
+    fn allowance_in(&mut self) -> Flow {
+        let shaper = self
+            .receiver
+            .and_then(|receiver| receiver.state.shaper.as_deref());
+        let Some(shaper) = shaper else {
+            return ControlFlow::Continue(());
+        };
+        match shaper.refusal(self.now, Direction::Inbound) {
+            Some(reason) => self.drop(reason),
+            None => self.passed(),
+        }
+    }
+
     fn deliver(&mut self) -> Flow {
         let to = match self.receiver {
             None => Destination::Internet,
@@ -565,12 +580,17 @@ pub(crate) fn segment_len(ip: &Ip, network_offset: usize, offload: Offload) -> u
     if offload.gso_size == 0 {
         return ip.total_len;
     }
+    (headers_len(ip, network_offset) + usize::from(offload.gso_size)).min(ip.total_len)
+}
+
+/// Bytes of the IP header and the transport header, which every segment of a super-frame has.
+#[inline]
+pub(crate) fn headers_len(ip: &Ip, network_offset: usize) -> usize {
     let transport = match ip.transport {
         Transport::Tcp { header_len, .. } => header_len,
         _ => udp::HEADER_LEN,
     };
-    let headers = ip.transport_offset - network_offset + transport;
-    (headers + usize::from(offload.gso_size)).min(ip.total_len)
+    ip.transport_offset - network_offset + transport
 }
 
 /// A DHCPv4 client's message.

@@ -244,6 +244,8 @@ fn interface(region: &Region, interface: &NetworkInterface) -> tables::Interface
             udp_stream_s: set.udp_stream_s.unwrap_or(defaults.udp_stream_s),
         },
         instance_id: live_instance(region, interface).map(|i| name(i.id)),
+        // The model knows no limits; the control adds those of the instance type where it is asked to.
+        allowances: None,
     }
 }
 

@@ -6,8 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::checksum::{Sum, never_zero, pseudo};
 use crate::packet::{Network, Parsed, Transport};
+use crate::plain::{Addresses, Plain};
 use crate::reply::{self, Problem, Sender};
 use crate::rewrite::{self, Side, TransportChecksum};
+use crate::tcp::Flags;
 use crate::{Protocol, arp, checksum, dhcpv4, ethernet, icmpv4, icmpv6, ipv4, ipv6, ntp, tcp, udp};
 
 /// A buffer that holds whatever a fuzzer's input can be written as.
@@ -230,10 +232,47 @@ pub fn reply(data: &[u8]) {
     check_replies(&fixed_frame(data));
 }
 
+/// The quick reading takes what the whole one reads as plain, nothing else, and reads it alike.
+fn check_plain(window: &[u8], frame_len: usize, parsed: Option<&Parsed>) {
+    let expected = parsed.and_then(|parsed| {
+        let ip = parsed.ip().filter(|ip| ip.fragment.is_none())?;
+        let (network_len, addresses) = match (ip.tuple.source, ip.tuple.destination) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                let (source, destination) = (a.to_bits(), b.to_bits());
+                (ipv4::HEADER_LEN, Addresses::V4 { source, destination })
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                let (source, destination) = (a.to_bits(), b.to_bits());
+                (ipv6::HEADER_LEN, Addresses::V6 { source, destination })
+            }
+            _ => return None,
+        };
+        let (flags, transport_len) = match ip.transport {
+            Transport::Tcp { flags, header_len } => (flags, header_len),
+            Transport::Udp => (Flags(0), udp::HEADER_LEN),
+            _ => return None,
+        };
+        let without_more = ip.transport_offset == ethernet::HEADER_LEN + network_len;
+        without_more.then(|| Plain {
+            addresses,
+            source_port: ip.tuple.source_port,
+            destination_port: ip.tuple.destination_port,
+            protocol: ip.tuple.protocol,
+            flags,
+            ttl: ip.ttl,
+            total_len: u32::try_from(ip.total_len).unwrap_or(u32::MAX),
+            headers_len: u32::try_from(network_len + transport_len).unwrap_or(u32::MAX),
+        })
+    });
+    assert_eq!(Plain::parse(window, frame_len), expected);
+}
+
 fn check_packet(data: &[u8]) {
     for window_len in [data.len(), data.len().min(crate::packet::WINDOW), data.len() / 2] {
         let window = &data[..window_len];
-        let Ok(parsed) = Parsed::parse(window, data.len()) else {
+        let parsed = Parsed::parse(window, data.len());
+        check_plain(window, data.len(), parsed.as_ref().ok());
+        let Ok(parsed) = parsed else {
             continue;
         };
         if let Network::Ip(ip) = &parsed.network {

@@ -290,6 +290,24 @@ proptest! {
         }
     }
 
+    /// The quick reading of legal frames, of cut ones, and of ones with a few wrong bytes.
+    #[test]
+    fn plain_equals_parsed(
+        packet in packet(),
+        changes in prop::collection::vec((0..60usize, any::<u8>()), 0..3),
+        cut in prop_oneof![2 => Just(usize::MAX), 1 => 0..80usize],
+    ) {
+        let mut frame = packet.frame();
+        trinic_wire::fuzz::packet(&frame);
+        for (at, byte) in changes {
+            if let Some(old) = frame.get_mut(at) {
+                *old = byte;
+            }
+        }
+        frame.truncate(cut);
+        trinic_wire::fuzz::packet(&frame);
+    }
+
     /// An ICMP error names the flow of the packet that it quotes.
     #[test]
     fn errors_name_the_inner_flow(packet in packet()) {

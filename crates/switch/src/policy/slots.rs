@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
+use std::num::NonZeroU32;
 
 use slab::Slab;
 
@@ -13,13 +14,14 @@ use crate::tables::Id;
 
 /// The slot of an entry of type `T`.
 pub(crate) struct Index<T> {
-    raw: u32,
+    /// One more than the position, so that an `Option` takes no more room.
+    raw: NonZeroU32,
     kind: PhantomData<fn() -> T>,
 }
 
 impl<T> Index<T> {
     pub(crate) const fn raw(self) -> usize {
-        self.raw as usize
+        self.raw.get() as usize - 1
     }
 }
 
@@ -41,7 +43,7 @@ impl<T> Eq for Index<T> {}
 
 impl<T> std::fmt::Debug for Index<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "#{}", self.raw)
+        write!(f, "#{}", self.raw())
     }
 }
 
@@ -86,7 +88,7 @@ impl<T: Default> Slots<T> {
             reason = "Four thousand million entries do not fit into memory."
         )]
         let index = Index {
-            raw: raw as u32,
+            raw: NonZeroU32::MIN.saturating_add(raw as u32),
             kind: PhantomData,
         };
         self.by_id.insert(id.clone(), index);

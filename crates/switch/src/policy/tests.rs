@@ -27,6 +27,7 @@ fn interface(id: &str, vpc: &str, address: &str) -> Entry {
         }],
         timeouts: TrackingTimeouts::default(),
         instance_id: None,
+        allowances: None,
     })
 }
 

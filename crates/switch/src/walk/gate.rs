@@ -126,7 +126,7 @@ impl<'a, S: Sink> Walk<'a, S> {
         if !signal.opens(self.now < self.states.config.pick_up_until) {
             return ControlFlow::Continue(Commit::Stray);
         }
-        if found.is_none() && tracker.len() >= self.states.config.conntrack_entries {
+        if found.is_none() && tracker.len() >= party.state.tracked_limit {
             return self.refuse(DropReason::ConntrackFull);
         }
         ControlFlow::Continue(Commit::Open(key))

@@ -53,10 +53,9 @@ impl<S: Sink> Walk<'_, S> {
             Target::Router => self.router(&ip),
             Target::Resolver if !self.has_dns() => self.drop(DropReason::ResolverDisabled),
             Target::Resolver | Target::Service => {
-                let limit = self.states.config.link_local_packets_per_s;
                 if self
                     .sender
-                    .is_some_and(|s| s.state.allowance.is_used_up(self.now, limit))
+                    .is_some_and(|s| s.state.link_local.is_used_up(self.now))
                 {
                     return self.drop(DropReason::LinkLocalAllowance);
                 }

@@ -8,6 +8,7 @@
 )]
 
 mod allocations;
+mod allowances;
 mod antispoof;
 mod cache;
 mod fuzz;

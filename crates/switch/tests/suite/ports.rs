@@ -109,7 +109,7 @@ fn counters_by_direction_and_as_json() {
     assert_eq!((b.packets_in, b.bytes_in), (1, len));
     let json = serde_json::to_value(&b).unwrap();
     assert_eq!(json["drops"]["security-group-inbound"], 1);
-    assert_eq!(json["conntrack_limit"], 65_536);
+    assert_eq!(json["conntrack_limit"], 262_144);
     let back: trinic_switch::CountersSnapshot = serde_json::from_value(json).unwrap();
     assert_eq!(back, b);
 }

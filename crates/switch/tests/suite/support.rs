@@ -98,6 +98,7 @@ pub(crate) fn interface(id: &str, number: u8, subnet: &str, ipv4: &str, groups: 
         public: Vec::new(),
         timeouts: TrackingTimeouts::default(),
         instance_id: Some(format!("i-{number}").as_str().into()),
+        allowances: None,
     }
 }
 
@@ -293,6 +294,36 @@ impl Card {
             reply: self.out.frame().map(<[u8]>::to_vec),
             frame,
         }
+    }
+
+    /// Sends frames into a port as one batch.
+    pub(crate) fn send_batch(&mut self, port: PortId, frames: &[(PortId, Vec<u8>, Offload)]) -> Vec<Sent> {
+        let mut windows: Vec<Vec<u8>> = frames.iter().map(|(_, frame, _)| frame.clone()).collect();
+        let packets = windows.iter_mut().zip(frames);
+        let mut packets: Vec<_> = packets
+            .map(|(window, (_, frame, offload))| Packet {
+                window,
+                total_len: frame.len(),
+                offload: *offload,
+            })
+            .collect();
+        let mut verdicts = vec![Verdict::Replied; packets.len()];
+        let mut replies = vec![None; packets.len()];
+        self.switch.process_batch(
+            self.now,
+            port,
+            &mut packets,
+            &mut verdicts,
+            &mut self.out,
+            |position, frame| replies[position] = Some(frame.to_vec()),
+        );
+        let sent = verdicts.into_iter().zip(windows).zip(replies);
+        sent.map(|((verdict, frame), reply)| Sent {
+            verdict,
+            frame,
+            reply,
+        })
+        .collect()
     }
 
     /// Sends a packet from the interface that its MAC says, or from the internet.

@@ -65,6 +65,37 @@ fn a_connection_outlives_its_rule_and_a_new_one_does_not_start() {
     card.arrives(&data, PortId(3));
 }
 
+/// What the flow cache knows of the old connection within the second is not held against the new one.
+#[test]
+fn a_connection_that_starts_anew_within_a_second_is_established_anew() {
+    let mut card = strict();
+    let data = connect(&mut card, 1000);
+    let back = data.answer(3);
+    card.arrives(&back, PortId(1));
+    card.arrives(
+        &pkt(1, A, C, tcp(1000, 5432, Flags::FIN.with(Flags::ACK))),
+        PortId(3),
+    );
+    card.arrives(&pkt(1, A, C, syn(1000, 5432)), PortId(3));
+    card.arrives(&back, PortId(1));
+    close_sql(&mut card);
+    card.wait(Duration::from_secs(130));
+    card.arrives(&data, PortId(3));
+}
+
+#[test]
+fn idle_times_start_with_the_next_second() {
+    let mut card = strict();
+    card.wait(Duration::from_millis(300));
+    let data = pkt(1, A, C, udp(1, 7000));
+    card.arrives(&data, PortId(3));
+    card.edit_group("sg-db", |g| g.inbound.clear());
+    card.wait(Duration::from_millis(30_600));
+    card.arrives(&data, PortId(3));
+    card.wait(Duration::from_millis(30_101));
+    card.drops(&data, DropReason::SecurityGroupInbound, "eni-c");
+}
+
 #[test]
 fn a_ping_outlives_its_rule() {
     let mut card = strict();

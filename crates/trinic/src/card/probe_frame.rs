@@ -154,6 +154,7 @@ mod tests {
             public: Vec::new(),
             timeouts: trinic_switch::tables::TrackingTimeouts::default(),
             instance_id: None,
+            allowances: None,
         }
     }
 

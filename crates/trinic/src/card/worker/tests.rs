@@ -61,6 +61,7 @@ fn interface(n: u8) -> Interface {
         public: Vec::new(),
         timeouts: TrackingTimeouts::default(),
         instance_id: Some("i-1".into()),
+        allowances: None,
     }
 }
 

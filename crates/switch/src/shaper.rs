@@ -1,0 +1,384 @@
+//! Allowances of one interface: bandwidth each way, packets a second, packets to link-local services.
+//!
+//! Source: [EC2 User Guide, "Amazon EC2 instance network bandwidth" and "Monitor network performance for ENA
+//! settings on your EC2 instance"], read 2026-11-27: what is limited, that packets are queued and then dropped, the
+//! counters. How deep the queue is and how large a burst may be is not documented. [assumed A-26]
+//!
+//! A [`Bucket`] keeps the time by which an interface is ahead of its rate. Up to its burst a frame passes
+//! unnoticed; beyond, for the depth of the queue, it passes too, and is counted as queued: a switch holds no frames,
+//! so that the queue delays nothing and is the more of a burst that it stands for. [assumed A-27] Beyond the queue
+//! a frame is dropped. Over any long time no more passes than the rate.
+//!
+//! Every frame that its interface sends counts, whatever becomes of it, and every one that passes the receiver's gate.
+//! [assumed A-29]
+//!
+//! What a frame finds, not what it adds, decides, so that even the slowest rate lets a super-frame pass. It
+//! adds what its segments are on the wire.
+
+use trinic_wire::packet::Parsed;
+use trinic_wire::time::Instant;
+
+use crate::DropReason;
+use crate::cache::Glance;
+use crate::counters::Counters;
+use crate::packet::Packet;
+use crate::tables::{Allowances, Bandwidth};
+use crate::trace::Direction;
+use crate::walk::headers_len;
+
+/// What a frame adds to a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Load {
+    /// The load of a frame that is one packet.
+    fn single(packet: &Packet<'_>) -> Self {
+        Self {
+            packets: 1,
+            bytes: packet.total_len as u64,
+        }
+    }
+
+    /// A super-frame counts as its segments, each with the headers.
+    fn segments(packet: &Packet<'_>, ip_len: usize, headers_len: usize) -> Self {
+        let single = Self::single(packet);
+        let size = usize::from(packet.offload.gso_size);
+        let payload = ip_len.saturating_sub(headers_len);
+        if size == 0 || payload <= size {
+            return single;
+        }
+        let packets = payload.div_ceil(size) as u64;
+        let network_offset = single.bytes.saturating_sub(ip_len as u64);
+        Self {
+            packets,
+            bytes: single.bytes + (packets - 1) * (network_offset + headers_len as u64),
+        }
+    }
+
+    pub(crate) fn of(packet: &Packet<'_>, parsed: &Parsed) -> Self {
+        match parsed.ip() {
+            Some(ip) => Self::segments(packet, ip.total_len, headers_len(ip, parsed.network_offset)),
+            None => Self::single(packet),
+        }
+    }
+
+    pub(crate) fn of_plain(packet: &Packet<'_>, glance: &Glance) -> Self {
+        Self::segments(packet, glance.ip_len as usize, glance.headers_len as usize)
+    }
+}
+
+/// What a frame finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Room {
+    Free,
+    Queue,
+    None,
+}
+
+/// A rate, and how far ahead of it its user is. Times are in 2^-16 ns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bucket {
+    /// What one unit takes at this rate.
+    cost: u64,
+    burst: u64,
+    queue: u64,
+    debt: u64,
+    /// When the debt was that.
+    at: Instant,
+}
+
+const FRACTION_BITS: u32 = 16;
+const NS_PER_S: u64 = 1_000_000_000;
+const NS_PER_MS: u64 = 1_000_000;
+
+/// The longest time that a bucket tells apart: 32 hours. No burst is longer.
+const LONGEST: u64 = 1 << 63;
+
+/// How long an interface may send at any speed. [assumed A-26]
+const BURST_NS: u64 = NS_PER_MS;
+
+/// How much more is queued. [assumed A-26]
+const QUEUE_NS: u64 = 10 * NS_PER_MS;
+
+/// How long an interface that rested may use its peak bandwidth; the page above says "5 to 60 minutes" of network
+/// I/O credits, depending on the instance's size. [assumed A-28]
+const CREDIT_NS: u64 = 300 * NS_PER_S;
+
+/// A span of time in the bucket's unit.
+fn span(ns: u64) -> u64 {
+    let longest = LONGEST >> FRACTION_BITS;
+    ns.min(longest) << FRACTION_BITS
+}
+
+impl Bucket {
+    /// `per_s` units a second; none at all if that is zero.
+    fn new(per_s: u64, burst_ns: u64, queue_ns: u64) -> Self {
+        // Rounded up, so that no more passes than the rate.
+        let (cost, burst, queue) = match per_s {
+            0 => (0, 0, 0),
+            rate => (span(NS_PER_S).div_ceil(rate), span(burst_ns), span(queue_ns)),
+        };
+        Self {
+            cost,
+            burst,
+            queue,
+            debt: 0,
+            at: Instant::ZERO,
+        }
+    }
+
+    /// Packets to link-local services: what a second allows at once, and no queue. [assumed A-12]
+    pub(crate) fn link_local(packets_per_s: u32) -> Self {
+        Self::new(packets_per_s.into(), NS_PER_S, 0)
+    }
+
+    fn debt(&self, now: Instant) -> u64 {
+        let passed = now.as_nanos().saturating_sub(self.at.as_nanos());
+        self.debt.saturating_sub(span(passed))
+    }
+
+    fn room(&self, now: Instant) -> Room {
+        let debt = self.debt(now);
+        if debt < self.burst {
+            Room::Free
+        } else if debt - self.burst < self.queue {
+            Room::Queue
+        } else {
+            Room::None
+        }
+    }
+
+    /// Whether the next frame is dropped.
+    pub(crate) fn is_used_up(&self, now: Instant) -> bool {
+        self.room(now) == Room::None
+    }
+
+    /// Takes note of units that passed.
+    pub(crate) fn take(&mut self, now: Instant, units: u64) {
+        let debt = self.debt(now).saturating_add(units.saturating_mul(self.cost));
+        self.debt = debt.min(LONGEST);
+        self.at = self.at.max(now);
+    }
+}
+
+/// Bandwidth of one direction: the peak, and credits for what is above the baseline.
+#[derive(Debug)]
+struct Pipe {
+    peak: Bucket,
+    credits: Option<Bucket>,
+}
+
+impl Pipe {
+    fn new(bandwidth: &Bandwidth) -> Self {
+        let bytes_per_s = |bps: u64| bps / 8;
+        let (baseline, peak) = (bandwidth.baseline_bps, bandwidth.peak_bps);
+        // A sender at its peak gets ahead of the baseline by (peak - baseline) / baseline in each unit of time.
+        let credits = (peak > baseline && baseline > 0).then(|| {
+            let ahead = u128::from(CREDIT_NS) * u128::from(peak - baseline) / u128::from(baseline);
+            let burst = u64::try_from(ahead).unwrap_or(u64::MAX);
+            Bucket::new(bytes_per_s(baseline), burst, QUEUE_NS)
+        });
+        Self {
+            peak: Bucket::new(bytes_per_s(peak), BURST_NS, QUEUE_NS),
+            credits,
+        }
+    }
+
+    fn room(&self, now: Instant) -> Room {
+        let credits = self.credits.as_ref();
+        self.peak
+            .room(now)
+            .max(credits.map_or(Room::Free, |credits| credits.room(now)))
+    }
+
+    fn take(&mut self, now: Instant, bytes: u64) {
+        self.peak.take(now, bytes);
+        if let Some(credits) = &mut self.credits {
+            credits.take(now, bytes);
+        }
+    }
+}
+
+/// The limits of an interface on what passes it.
+#[derive(Debug)]
+pub(crate) struct Shaper {
+    inbound: Option<Pipe>,
+    outbound: Option<Pipe>,
+    /// Of both directions.
+    packets: Option<Bucket>,
+}
+
+impl Shaper {
+    /// `None` if nothing is limited.
+    pub(crate) fn new(allowances: &Allowances) -> Option<Box<Self>> {
+        let shaper = Self {
+            inbound: allowances.bandwidth_in.as_ref().map(Pipe::new),
+            outbound: allowances.bandwidth_out.as_ref().map(Pipe::new),
+            packets: allowances
+                .packets_per_s
+                .map(|rate| Bucket::new(rate, BURST_NS, QUEUE_NS)),
+        };
+        let any = shaper.inbound.is_some() || shaper.outbound.is_some() || shaper.packets.is_some();
+        any.then(|| Box::new(shaper))
+    }
+
+    /// What the bandwidth and the packets of this direction have room for, and the reasons when they have none.
+    fn rooms(&self, now: Instant, direction: Direction) -> [(Room, DropReason); 2] {
+        let (pipe, reason) = match direction {
+            Direction::Inbound => (&self.inbound, DropReason::BandwidthInAllowance),
+            Direction::Outbound => (&self.outbound, DropReason::BandwidthOutAllowance),
+        };
+        let bytes = pipe.as_ref().map_or(Room::Free, |pipe| pipe.room(now));
+        let packets = self.packets.as_ref();
+        [
+            (bytes, reason),
+            (
+                packets.map_or(Room::Free, |packets| packets.room(now)),
+                DropReason::PacketsAllowance,
+            ),
+        ]
+    }
+
+    /// Why the next frame of this direction is dropped, if it is.
+    pub(crate) fn refusal(&self, now: Instant, direction: Direction) -> Option<DropReason> {
+        let rooms = self.rooms(now, direction);
+        rooms
+            .iter()
+            .find(|(room, _)| *room == Room::None)
+            .map(|(_, reason)| *reason)
+    }
+
+    /// Lets a frame pass, or says why it is dropped. What is queued or dropped is counted.
+    pub(crate) fn pass(
+        &mut self,
+        now: Instant,
+        direction: Direction,
+        load: Load,
+        counters: &mut Counters,
+    ) -> Result<(), DropReason> {
+        if let Some(reason) = self.refusal(now, direction) {
+            counters.exceed(reason, load.packets);
+            return Err(reason);
+        }
+        for (room, reason) in self.rooms(now, direction) {
+            if room == Room::Queue {
+                counters.exceed(reason, load.packets);
+            }
+        }
+        let pipe = match direction {
+            Direction::Inbound => &mut self.inbound,
+            Direction::Outbound => &mut self.outbound,
+        };
+        if let Some(pipe) = pipe {
+            pipe.take(now, load.bytes);
+        }
+        if let Some(packets) = &mut self.packets {
+            packets.take(now, load.packets);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ns: u64) -> Instant {
+        Instant::from_nanos(ns)
+    }
+
+    /// Frames of `bytes` every `every_ns` for `for_ns`; the bytes that passed.
+    fn passed(shaper: &mut Shaper, start_ns: u64, for_ns: u64, every_ns: u64, bytes: u64) -> u64 {
+        let mut counters = Counters::default();
+        let load = Load { packets: 1, bytes };
+        let times = (0..for_ns / every_ns).map(|n| at(start_ns + n * every_ns));
+        times
+            .filter(|now| {
+                shaper
+                    .pass(*now, Direction::Outbound, load, &mut counters)
+                    .is_ok()
+            })
+            .count() as u64
+            * bytes
+    }
+
+    fn out(baseline_bps: u64, peak_bps: u64) -> Box<Shaper> {
+        Shaper::new(&Allowances {
+            bandwidth_out: Some(Bandwidth {
+                baseline_bps,
+                peak_bps,
+            }),
+            ..Allowances::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_steady_rate_is_kept_at_any_frame_size() {
+        for (bps, bytes) in [(10_000_000, 64), (10_000_000, 65_000), (100_000_000_000, 1_500)] {
+            let mut shaper = out(bps, bps);
+            // Twice the rate for a second, or for as long as takes a thousand frames.
+            let every_ns = bytes * 8 * NS_PER_S / bps / 2;
+            let for_ns = (every_ns * 100_000).min(10 * NS_PER_S);
+            let most = bps / 8 * for_ns / NS_PER_S;
+            let slack = bps / 8 * (BURST_NS + QUEUE_NS) / NS_PER_S + bytes;
+            let passed = passed(&mut shaper, 0, for_ns, every_ns.max(1), bytes);
+            assert!(passed <= most + slack, "{bps} {bytes}: {passed} of {most}");
+            assert!(passed * 1_000 >= most * 995, "{bps} {bytes}: {passed} of {most}");
+        }
+    }
+
+    #[test]
+    fn credits_last_for_their_time_and_come_back() {
+        let (baseline, peak) = (1_000_000_000, 4_000_000_000);
+        let mut shaper = out(baseline, peak);
+        // One millisecond's peak in a frame, for 400 s: 300 s of it at the peak, then the baseline.
+        let frame = peak / 8 / 1_000;
+        let first = passed(&mut shaper, 0, 400 * NS_PER_S, NS_PER_MS, frame);
+        let expected = 300 * (peak / 8) + 100 * (baseline / 8);
+        assert!(first.abs_diff(expected) < expected / 100, "{first} of {expected}");
+        // 90 s of rest give what 30 s at the peak take.
+        let again = passed(&mut shaper, 490 * NS_PER_S, 40 * NS_PER_S, NS_PER_MS, frame);
+        let expected = 30 * (peak / 8) + 10 * (baseline / 8);
+        assert!(again.abs_diff(expected) < expected / 20, "{again} of {expected}");
+    }
+
+    #[test]
+    fn a_rate_of_nothing_lets_nothing_pass() {
+        let shaper = out(0, 0);
+        assert_eq!(
+            shaper.refusal(at(5), Direction::Outbound),
+            Some(DropReason::BandwidthOutAllowance)
+        );
+        assert_eq!(shaper.refusal(at(5), Direction::Inbound), None);
+        assert!(Shaper::new(&Allowances::default()).is_none());
+    }
+
+    #[test]
+    fn link_local_takes_a_second_at_once() {
+        for rate in [1_024, 3, 1] {
+            let mut bucket = Bucket::link_local(rate);
+            let now = at(77);
+            for _ in 0..rate {
+                assert!(!bucket.is_used_up(now));
+                bucket.take(now, 1);
+            }
+            assert!(bucket.is_used_up(now));
+            assert!(!bucket.is_used_up(at(77 + NS_PER_S)));
+        }
+        assert!(Bucket::link_local(0).is_used_up(at(9)));
+    }
+
+    #[test]
+    fn time_that_goes_back_gives_nothing() {
+        let mut bucket = Bucket::link_local(1);
+        bucket.take(at(NS_PER_S), 1);
+        assert!(bucket.is_used_up(at(0)));
+        bucket.take(at(0), 1);
+        assert!(bucket.is_used_up(at(NS_PER_S + NS_PER_S / 2)));
+        assert!(!bucket.is_used_up(at(2 * NS_PER_S + 1)));
+    }
+}
