@@ -57,7 +57,7 @@ impl CompletionRing {
         mut completion: TxCompletion,
     ) -> Result<(), DmaFault> {
         completion.flags = u8::from(self.phase());
-        self.push(memory, completion.as_bytes())
+        self.push::<M, 8>(memory, zerocopy::transmute_ref!(&completion))
     }
 
     /// Adds the completion of a receive buffer, phase included; `address` is the buffer's.
@@ -69,7 +69,7 @@ impl CompletionRing {
         address: u64,
     ) -> Result<(), DmaFault> {
         if self.entry_bytes == size_of::<RxCompletion>() {
-            return self.push(memory, completion.as_bytes());
+            return self.push::<M, 16>(memory, zerocopy::transmute_ref!(&completion));
         }
         let mut long = [0; 24];
         long[..16].copy_from_slice(completion.as_bytes());
@@ -79,10 +79,10 @@ impl CompletionRing {
 
     /// The entry is shorter than a slot or fills it.
     #[inline]
-    fn push<M: Memory>(&mut self, memory: &M, entry: &[u8]) -> Result<(), DmaFault> {
+    fn push<M: Memory, const N: usize>(&mut self, memory: &M, entry: &[u8; N]) -> Result<(), DmaFault> {
         let at = self.staged * self.entry_bytes;
-        if let Some(to) = self.staging.get_mut(at..at + entry.len()) {
-            to.copy_from_slice(entry);
+        if let Some(to) = self.staging.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<N>) {
+            *to = *entry;
         }
         self.staged += 1;
         self.is_fresh = true;

@@ -5,19 +5,22 @@ use trinic_wire::time::Instant;
 
 use super::classify::{Class, classify};
 use super::packet::{Checksum, MAX_FRAME_BYTES, Offload, Payload, Segmentation, TxPacket, WINDOW_BYTES};
-use super::receive::Receiver;
+use super::receive::{Incoming, Receiver};
 use super::rss::Chooser;
 use super::segment::{SuperFrame, complete_partial};
 use super::transmit::{Taken, Transmitter};
 use super::vector::{Side, Vectors};
 use super::{Allowances, Change, Faults, RxDrop, RxFault, Statistics, TxFault};
-use crate::spec::descriptor::{InterruptControl, L3_IPV4, L3_IPV6, L4_TCP, L4_UDP, RxStatus};
+use crate::spec::descriptor::{InterruptControl, RxStatus};
 
 /// Packets that one queue gives before the next one's turn.
 const QUANTUM: usize = 16;
 
 /// Longest headers of a super-frame: Ethernet with a tag, IP and TCP with all their options fit.
 const MAX_HEADER_BYTES: usize = WINDOW_BYTES;
+
+/// No MTU was set: more than any frame has.
+const NO_MTU: usize = 1 << 17;
 
 /// How many queues and vectors a function has. The control half gives indices below these numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +69,8 @@ pub struct Datapath<M, R, I> {
     turn: usize,
     vectors: Vectors,
     chooser: Option<Chooser>,
-    mtu: Option<u32>,
+    /// The driver's MTU, bytes without the Ethernet header.
+    mtu: usize,
     statistics: Statistics,
     faults: Faults,
     swallow_next: bool,
@@ -91,7 +95,7 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
             turn: 0,
             vectors: Vectors::new(limits.vectors),
             chooser: None,
-            mtu: None,
+            mtu: NO_MTU,
             statistics: Statistics::default(),
             faults: Faults::default(),
             swallow_next: false,
@@ -130,7 +134,7 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
                 }
             }
             Change::Rss(rss) => self.chooser = Some(Chooser::new(*rss)),
-            Change::Mtu(mtu) => self.mtu = Some(mtu),
+            Change::Mtu(mtu) => self.mtu = usize::try_from(mtu).unwrap_or(NO_MTU).min(NO_MTU),
             Change::Moderation { unit_ns } => self.vectors.set_unit(unit_ns),
             // Addresses are looked up at every access, so there is nothing to let go of.
             Change::MemoryChanged => {}
@@ -306,11 +310,11 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
             Err(RxDrop::TooLong)
         } else if let Some(segmentation) = offload.segmentation {
             self.receive_segments(window, payload, offload.checksum, segmentation, &class)
-        } else if needs_payload(window, payload, offload.checksum, &class) {
+        } else if needs_payload(window, total, offload.checksum, &class) {
             self.receive_assembled(window, payload, offload.checksum, &class)
         } else {
             let status = status(window, &[], offload.checksum, &class);
-            self.put(window, payload, status, &class)
+            self.put(window, payload, total, status, &class)
         };
         if let Err(drop) = result {
             self.faults.count_drop(drop);
@@ -370,16 +374,16 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
         &mut self,
         window: &[u8],
         payload: Payload<'_, M>,
-        status: RxStatus,
+        total: usize,
+        status: u32,
         class: &Class,
     ) -> Result<(), RxDrop> {
-        let total = u64::try_from(window.len() + payload.length()).unwrap_or(u64::MAX);
-        let result = self.put_counted(window, payload, status, class, total);
+        let result = self.put_counted(window, payload, total, status, class);
         match result {
             Ok(()) => {
                 self.rx_dirty = true;
                 self.statistics.rx_packets += 1;
-                self.statistics.rx_bytes += total;
+                self.statistics.rx_bytes += u64::try_from(total).unwrap_or_default();
             }
             Err(RxDrop::TooLong) => self.statistics.rx_overruns += 1,
             Err(_) => self.statistics.rx_drops += 1,
@@ -392,12 +396,12 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
         &mut self,
         window: &[u8],
         payload: Payload<'_, M>,
-        status: RxStatus,
+        total: usize,
+        status: u32,
         class: &Class,
-        total: u64,
     ) -> Result<(), RxDrop> {
         let l2_bytes = if class.vlan_count == 0 { 14 } else { 18 };
-        if self.mtu.is_some_and(|mtu| total > u64::from(mtu) + l2_bytes) {
+        if total > self.mtu + l2_bytes {
             return Err(RxDrop::TooLong);
         }
         let (index, hash) = match &self.chooser {
@@ -417,10 +421,13 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
         queue.put(
             &self.memory,
             || low16(registers.load_u32(doorbell)),
-            window,
-            payload,
-            status,
-            hash,
+            Incoming {
+                window,
+                payload,
+                total,
+                status,
+                hash,
+            },
         )
     }
 
@@ -444,7 +451,13 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
                     complete_partial(window, &bytes[..used], usize::from(start), usize::from(offset));
                 status = checked(status, class, is_done);
             }
-            path.put(window, Payload::Bytes(bytes), status, class)
+            path.put(
+                window,
+                Payload::Bytes(bytes),
+                window.len() + bytes.len(),
+                status,
+                class,
+            )
         })
     }
 
@@ -489,8 +502,8 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
                 let bytes = scratch.get(frame.payload_range(index)).unwrap_or_default();
                 out.copy_from_slice(headers);
                 frame.write_headers(out, index, bytes);
-                let status = checked(network_status(class).with_l3_error(false), class, true);
-                let put = path.put(out, Payload::Bytes(bytes), status, class);
+                let status = checked(class.status & !L3_ERROR, class, true);
+                let put = path.put(out, Payload::Bytes(bytes), out.len() + bytes.len(), status, class);
                 outcome = outcome.and(put);
             }
             outcome
@@ -532,7 +545,7 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
         self.rx.iter_mut().for_each(|queue| *queue = None);
         self.vectors.reset();
         self.chooser = None;
-        self.mtu = None;
+        self.mtu = NO_MTU;
         self.swallow_next = false;
     }
 
@@ -568,26 +581,22 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
 
 /// Whether the checksum's work needs bytes that are not in the window.
 #[inline]
-fn needs_payload<M: Memory>(
-    window: &[u8],
-    payload: Payload<'_, M>,
-    checksum: Checksum,
-    class: &Class,
-) -> bool {
+fn needs_payload(window: &[u8], total: usize, checksum: Checksum, class: &Class) -> bool {
     match checksum {
         Checksum::Partial { .. } => true,
-        Checksum::Complete => class.transport.is_some() && class.end > window.len() && payload.length() > 0,
+        Checksum::Complete => class.transport.is_some() && class.end > window.len() && total > window.len(),
         Checksum::Trusted | Checksum::Unchecked => false,
     }
 }
 
 /// What the last completion says of a packet.
 #[inline]
-fn status(window: &[u8], payload: &[u8], checksum: Checksum, class: &Class) -> RxStatus {
-    let status = network_status(class);
+fn status(window: &[u8], payload: &[u8], checksum: Checksum, class: &Class) -> u32 {
+    let status = class.status;
     match checksum {
         Checksum::Complete => match class.is_transport_right(window, payload) {
-            Some(is_right) => status.with_l4_checked(true).with_l4_error(!is_right),
+            Some(true) => status | CHECKED,
+            Some(false) => status | CHECKED | WRONG,
             None => status,
         },
         Checksum::Trusted => checked(status, class, true),
@@ -596,31 +605,17 @@ fn status(window: &[u8], payload: &[u8], checksum: Checksum, class: &Class) -> R
 }
 
 #[inline]
-fn checked(status: RxStatus, class: &Class, is_right: bool) -> RxStatus {
-    status.with_l4_checked(is_right && class.transport.is_some())
+fn checked(status: u32, class: &Class, is_right: bool) -> u32 {
+    if is_right && class.transport.is_some() {
+        status | CHECKED
+    } else {
+        status
+    }
 }
 
-#[inline]
-fn network_status(class: &Class) -> RxStatus {
-    let l3_protocol = if class.is_ipv4() {
-        L3_IPV4
-    } else if class.is_ipv6() {
-        L3_IPV6
-    } else {
-        0
-    };
-    let l4_protocol = match class.transport {
-        Some(transport) if transport.is_udp => L4_UDP,
-        Some(_) => L4_TCP,
-        None => 0,
-    };
-    RxStatus::new()
-        .with_l3_protocol(l3_protocol)
-        .with_l4_protocol(l4_protocol)
-        .with_vlan_count(class.vlan_count)
-        .with_l3_error(class.l3_error)
-        .with_fragment(class.is_v4_fragment)
-}
+const CHECKED: u32 = RxStatus::new().with_l4_checked(true).into_bits();
+const WRONG: u32 = RxStatus::new().with_l4_error(true).into_bits();
+const L3_ERROR: u32 = RxStatus::new().with_l3_error(true).into_bits();
 
 /// A doorbell counts in 16 bits, whatever was written above them.
 #[inline]

@@ -13,6 +13,36 @@ const CACHE: usize = 64;
 
 const _: () = assert!(CACHE > MAX_RX_BUFFERS);
 
+/// A packet on its way into a queue.
+#[derive(Debug)]
+pub(super) struct Incoming<'a, M> {
+    pub(super) window: &'a [u8],
+    pub(super) payload: Payload<'a, M>,
+    /// Bytes of both.
+    pub(super) total: usize,
+    /// What the last completion says of it.
+    pub(super) status: u32,
+    pub(super) hash: u32,
+}
+
+impl<M: Memory> Incoming<'_, M> {
+    /// Writes all of it to one place.
+    #[inline]
+    fn write(&self, memory: &M, address: u64) -> Result<(), DmaFault> {
+        memory.write(address, self.window)?;
+        if self.total == self.window.len() {
+            return Ok(());
+        }
+        let behind = u64::try_from(self.window.len()).unwrap_or_default();
+        let mut source = Source::new(&[], self.payload);
+        source.copy_to(
+            memory,
+            address.wrapping_add(behind),
+            self.total - self.window.len(),
+        )
+    }
+}
+
 /// The device's end of a receive queue.
 #[derive(Debug)]
 pub(super) struct Receiver {
@@ -41,7 +71,7 @@ impl Receiver {
         }
     }
 
-    /// Puts a packet into buffers; `status` says what the last completion shall of it. `tail` asks for the
+    /// Puts a packet into buffers; `tail` asks for the
     /// driver's tail, when more descriptors are needed than were read.
     ///
     /// Per packet, without lock or allocation; one read of a batch of descriptors, one copy of the packet.
@@ -50,67 +80,96 @@ impl Receiver {
         &mut self,
         memory: &M,
         tail: impl Fn() -> u16,
-        window: &[u8],
-        payload: Payload<'_, M>,
-        status: RxStatus,
-        hash: u32,
+        packet: Incoming<'_, M>,
     ) -> Result<(), RxDrop> {
         if self.is_stopped {
             return Err(RxDrop::Stopped);
         }
-        let total = window.len() + payload.length();
-        let count = self.count_for(memory, total, &tail)?;
-        let mut source = Source {
-            window,
-            payload,
-            fragment: 0,
-            offset: 0,
+        if self.cached == 0 {
+            self.refill(memory, tail())?;
+        }
+        // The usual case: one buffer has room for all of it.
+        if let Some(descriptor) = self.cache.get(self.cursor).filter(|_| self.cached > 0)
+            && buffer_bytes(descriptor) >= packet.total
+        {
+            let descriptor = *descriptor;
+            self.advance(1);
+            if packet.write(memory, descriptor.address()).is_err() {
+                return Err(RxDrop::Fault(RxFault::Buffer));
+            }
+            let status = packet.status | FIRST | LAST;
+            return self.complete(memory, &descriptor, packet.total, status, packet.hash);
+        }
+        self.scatter(memory, &tail, &packet)
+    }
+
+    /// Adds the completion of one buffer.
+    #[inline]
+    fn complete<M: Memory>(
+        &mut self,
+        memory: &M,
+        descriptor: &RxDescriptor,
+        length: usize,
+        status: u32,
+        hash: u32,
+    ) -> Result<(), RxDrop> {
+        let phase = if self.completions.phase() { PHASE } else { 0 };
+        let completion = RxCompletion {
+            status: (status | phase | BUFFER).into(),
+            // 64 KiB is a length of 0, in completions as in descriptors.
+            length: u16::try_from(length & 0xffff).unwrap_or_default().into(),
+            request_id: descriptor.request_id,
+            hash: hash.into(),
+            queue: self.completions.queue.index.into(),
+            ..RxCompletion::default()
         };
+        if self
+            .completions
+            .push_rx(memory, completion, descriptor.address())
+            .is_err()
+        {
+            self.is_stopped = true;
+            return Err(RxDrop::Fault(RxFault::Completion));
+        }
+        Ok(())
+    }
+
+    /// Puts a packet into more than one buffer.
+    fn scatter<M: Memory>(
+        &mut self,
+        memory: &M,
+        tail: &impl Fn() -> u16,
+        packet: &Incoming<'_, M>,
+    ) -> Result<(), RxDrop> {
+        let mut source = Source::new(packet.window, packet.payload);
+        let total = packet.total;
+        let count = self.count_for(memory, total, tail)?;
+        let first = self.cursor;
+        self.advance(count);
         let mut left = total;
-        let mut outcome = Ok(());
-        for index in 0..count {
-            let descriptor = self.cache.get(self.cursor + index).copied().unwrap_or_default();
+        for index in first..first + count {
+            let descriptor = self.cache.get(index).copied().unwrap_or_default();
             let length = left.min(buffer_bytes(&descriptor));
             left -= length;
-            if outcome.is_ok() {
-                outcome = source.copy_to(memory, descriptor.address(), length);
-            }
-        }
-        if outcome.is_err() {
             // The buffers of a packet that could not be written are lost: their addresses are wrong.
-            self.advance(count);
-            return Err(RxDrop::Fault(RxFault::Buffer));
+            if source.copy_to(memory, descriptor.address(), length).is_err() {
+                return Err(RxDrop::Fault(RxFault::Buffer));
+            }
         }
         left = total;
-        for index in 0..count {
-            let descriptor = self.cache.get(self.cursor + index).copied().unwrap_or_default();
+        for index in first..first + count {
+            let descriptor = self.cache.get(index).copied().unwrap_or_default();
             let length = left.min(buffer_bytes(&descriptor));
             left -= length;
-            let completion = RxCompletion {
-                status: status
-                    .with_phase(self.completions.phase())
-                    .with_first(index == 0)
-                    .with_last(index + 1 == count)
-                    .with_buffer(true)
-                    .into_bits()
-                    .into(),
-                // 64 KiB is a length of 0, in completions as in descriptors.
-                length: u16::try_from(length & 0xffff).unwrap_or_default().into(),
-                request_id: descriptor.request_id,
-                hash: hash.into(),
-                queue: self.completions.queue.index.into(),
-                ..RxCompletion::default()
-            };
-            if self
-                .completions
-                .push_rx(memory, completion, descriptor.address())
-                .is_err()
-            {
-                self.is_stopped = true;
-                return Err(RxDrop::Fault(RxFault::Completion));
+            let mut status = packet.status;
+            if index == first {
+                status |= FIRST;
             }
+            if index + 1 == first + count {
+                status |= LAST;
+            }
+            self.complete(memory, &descriptor, length, status, packet.hash)?;
         }
-        self.advance(count);
         Ok(())
     }
 
@@ -199,6 +258,11 @@ impl Receiver {
     }
 }
 
+const PHASE: u32 = RxStatus::new().with_phase(true).into_bits();
+const FIRST: u32 = RxStatus::new().with_first(true).into_bits();
+const LAST: u32 = RxStatus::new().with_last(true).into_bits();
+const BUFFER: u32 = RxStatus::new().with_buffer(true).into_bits();
+
 /// What is left to copy of a packet.
 struct Source<'a, M> {
     window: &'a [u8],
@@ -208,7 +272,17 @@ struct Source<'a, M> {
     offset: usize,
 }
 
-impl<M: Memory> Source<'_, M> {
+impl<'a, M: Memory> Source<'a, M> {
+    #[inline]
+    fn new(window: &'a [u8], payload: Payload<'a, M>) -> Self {
+        Self {
+            window,
+            payload,
+            fragment: 0,
+            offset: 0,
+        }
+    }
+
     /// Copies the next `length` bytes to a buffer.
     #[inline]
     fn copy_to(&mut self, memory: &M, mut address: u64, mut length: usize) -> Result<(), DmaFault> {

@@ -54,6 +54,8 @@ const L3_SOURCE: u16 = 1 << 3;
 const L4_DESTINATION: u16 = 1 << 4;
 const L4_SOURCE: u16 = 1 << 5;
 
+const NETWORK_FIELDS: u16 = L3_DESTINATION | L3_SOURCE | L4_DESTINATION | L4_SOURCE;
+
 /// Bytes that are hashed at most: two IPv6 addresses and two ports, or two MAC addresses behind them.
 const MAX_INPUT: usize = 36;
 
@@ -88,6 +90,17 @@ impl Chooser {
         if fields == 0 {
             fields = self.rss.fields[class.kind.plain().index()];
         }
+        // The usual case: addresses and ports of TCP or UDP, which stand in a row where there are no options.
+        if fields == NETWORK_FIELDS && class.ports_follow {
+            let at = class.l3_offset;
+            if class.is_ipv4() {
+                if let Some(bytes) = chunk::<12>(window, at + 12) {
+                    return hash_all(tables, self.rss.initial_value, bytes);
+                }
+            } else if let Some(bytes) = chunk::<36>(window, at + 8) {
+                return hash_all(tables, self.rss.initial_value, bytes);
+            }
+        }
         let mut hasher = Hasher {
             tables,
             at: 0,
@@ -115,6 +128,23 @@ impl Chooser {
         };
         self.rss.table.get(index).copied()
     }
+}
+
+#[inline]
+fn chunk<const N: usize>(window: &[u8], at: usize) -> Option<&[u8; N]> {
+    window.get(at..).and_then(<[u8]>::first_chunk::<N>)
+}
+
+/// The hash of a row of bytes.
+#[inline]
+fn hash_all<const N: usize>(tables: &[[u32; 256]; MAX_INPUT], initial: u32, bytes: &[u8; N]) -> u32 {
+    let mut hash = initial;
+    if let Some(tables) = tables.first_chunk::<N>() {
+        for (table, byte) in tables.iter().zip(bytes) {
+            hash ^= table[usize::from(*byte)];
+        }
+    }
+    hash
 }
 
 /// A hash under way.
