@@ -10,6 +10,7 @@ use trinic_switch::tables::{
     Target, TrackingTimeouts, Vpc,
 };
 use trinic_switch::{Config, DropReason};
+use trinic_host::port::Port;
 use trinic_wire::arp;
 
 use super::*;
