@@ -8,9 +8,10 @@ build:
 demo: build
 	./target/release/trinic demo
 
-# Installs what the tests need (as root), then runs them all.
+# Installs what the tests need (as root), makes the guests' images under target/, then runs all tests.
 test:
 	./scripts/setup-tests
+	./scripts/setup-guests
 	cargo xtask test
 
 # Comparisons with peers, side by side in one run; tables and target/bench/*.json.

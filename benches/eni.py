@@ -25,6 +25,10 @@ PROGRAM = str(ROOT / "target/release/trinic")
 PROBE = str(ROOT / "target/release/trinic-probe")
 PORT = 5300
 IDLE_SECONDS = 5
+# For the memory figures; the type is one with many interfaces.
+# Source: the table of types in crates/vpc, which names its own.
+INTERFACES = 1000
+MANY_TYPE, MANY_INTERFACES = "c5n.18xlarge", 15
 # The aims: whether the figure should be large, and the bound; ratios to the nftables path for what all
 # paths have, else the figure itself.
 AIMS = {
@@ -36,6 +40,7 @@ AIMS = {
     "hot_attach_to_usable_ms": (False, 50),
     "start_ms": (False, 500),
     "resident_1000_interfaces_mb": (False, 200),
+    "resident_1000_attached_mb": (False, 200),
 }
 COMPARED = {
     "veth": "two namespaces joined by a virtual cable, nothing between them",
@@ -165,10 +170,10 @@ def resident_mb(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text()).group(1)) / 1024
 
 
-def start_and_size(folder):
-    """Time from the start of `trinic up` to its ready line, and memory with 1,000 interfaces."""
+def start_times(folder):
+    """Time from the start of `trinic up` to its ready line."""
     sys.path.insert(0, str(ROOT / "tests/system"))
-    from conftest import Card, Lab
+    from conftest import Card
 
     starts = []
     for number in range(5):
@@ -176,21 +181,77 @@ def start_and_size(folder):
         start = time.monotonic()
         card.start()
         starts.append((time.monotonic() - start) * 1e3)
-        if number < 4:
-            card.stop()
-    lab = Lab(card, card.client(), "10.97.0.0/16")
-    net = lab.subnet("10.97.0.0/20")
-    for _ in range(1000):
-        lab.ec2.create_network_interface(SubnetId=net)
-    pid = card.json("ls")["card"]["pid"]
-    sizes = {"control": resident_mb(card.process.pid), "card": resident_mb(pid)}
-    card.stop()
+        card.stop()
+    return {"start_ms": statistics.median(starts)}
+
+
+def card_with_lab(folder, name):
+    sys.path.insert(0, str(ROOT / "tests/system"))
+    from conftest import Card, Lab
+
+    card = Card(PROGRAM, folder / name, ["--ephemeral"]).start()
+    return card, Lab(card, card.client(), "10.97.0.0/16")
+
+
+def sizes(card, name):
+    """Resident memory of the two processes, under names that say of what."""
+    control, worker = resident_mb(card.process.pid), resident_mb(card.json("ls")["card"]["pid"])
     return {
-        "start_ms": statistics.median(starts),
-        "resident_1000_interfaces_mb": sum(sizes.values()),
-        "resident_control_mb": sizes["control"],
-        "resident_card_mb": sizes["card"],
+        f"resident_1000_{name}_mb": control + worker,
+        f"resident_1000_{name}_control_mb": control,
+        f"resident_1000_{name}_card_mb": worker,
     }
+
+
+def size_created(folder):
+    """Memory with 1,000 interfaces that are attached to nothing."""
+    card, lab = card_with_lab(folder, "created")
+    try:
+        net = lab.subnet("10.97.0.0/20")
+        for _ in range(INTERFACES):
+            lab.ec2.create_network_interface(SubnetId=net)
+        return sizes(card, "interfaces")
+    finally:
+        card.stop()
+
+
+def attached_count(ec2, net):
+    pages = ec2.get_paginator("describe_network_interfaces").paginate(
+        Filters=[{"Name": "subnet-id", "Values": [net]}, {"Name": "attachment.status", "Values": ["attached"]}]
+    )
+    return sum(len(page["NetworkInterfaces"]) for page in pages)
+
+
+def size_attached(folder):
+    """Memory with 1,000 interfaces that are functions of running instances, the primary ones included, and
+    how long it takes to attach them one after the other, until the card has reported the last one."""
+    card, lab = card_with_lab(folder, "attached")
+    try:
+        net = lab.subnet("10.97.0.0/20")
+        count = -(-INTERFACES // MANY_INTERFACES)
+        reply = lab.ec2.run_instances(
+            ImageId="ami-0abcdef1234567890", InstanceType=MANY_TYPE, MinCount=count, MaxCount=count, SubnetId=net
+        )
+        instances = [one["InstanceId"] for one in reply["Instances"]]
+        for instance in instances:
+            lab.running(instance)
+        left = [(one, index) for index in range(1, MANY_INTERFACES) for one in instances][: INTERFACES - count]
+        made = [lab.ec2.create_network_interface(SubnetId=net)["NetworkInterface"]["NetworkInterfaceId"] for _ in left]
+        start = time.monotonic()
+        for interface, (instance, index) in zip(made, left):
+            lab.ec2.attach_network_interface(NetworkInterfaceId=interface, InstanceId=instance, DeviceIndex=index)
+        while (attached := attached_count(lab.ec2, net)) < INTERFACES:
+            if time.monotonic() - start > 300:
+                raise RuntimeError(f"only {attached} of {INTERFACES} interfaces are attached")
+            time.sleep(0.1)
+        took = time.monotonic() - start
+        # What an instance sees is what is there.
+        devices = card.exec(instances[0], "ls", "/sys/class/net", check=True).stdout.split()
+        if sum(name.startswith("eth") for name in devices) != MANY_INTERFACES:
+            raise RuntimeError(f"an instance has {devices}")
+        return sizes(card, "attached") | {"attach_in_a_row_ms": took / len(made) * 1e3}
+    finally:
+        card.stop()
 
 
 def summarise(rounds):
@@ -254,7 +315,7 @@ def main():
             line = json.loads(subprocess.run([PROBE, "cacheline"], capture_output=True, text=True).stdout)
             cacheline.append(line["one_way_ns"])
         single = times(card, lab, net, group)
-    single |= start_and_size(folder)
+    single |= start_times(folder) | size_created(folder) | size_attached(folder)
     table = summarise(rounds)
     print(f"{ROUNDS} rounds of {SECONDS} s, interleaved, on {os.cpu_count()} CPUs, Linux {os.uname().release}")
     for name, text in COMPARED.items():

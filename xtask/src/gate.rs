@@ -91,7 +91,15 @@ What works, what is partial and what is absent. `cargo xtask support` writes thi
 | network ACLs | absent | security groups are the only filter |
 | NAT gateways, peering, VPC endpoints, transit gateways, flow logs | absent | the API says UnsupportedOperation |
 | IP fragments out of the VPC above 1500 bytes | absent | dropped with a named reason; with DF set the sender is told |
-| ENA and EFA functions, VM instances | absent | planned |
+| ENA function of a virtual machine: the stock Linux driver binds | works | QEMU 10.1 or later; host and low-latency queues, RSS, checksum offload, TSO, scatter-gather, interrupt moderation, statistics and metrics |
+| ENA function for a VMM or driver of the user's own | works | `trinic attach --vfio-user` |
+| ENA function in a namespace instance | works | tag `trinic:function=ena` on a further interface: a socket in /run/trinic for a driver in user space |
+| ENA: PHC, flow steering, hardware timestamps, ENA Express (SRD) | absent | the device does not offer them |
+| ENA under DPDK, FreeBSD, iPXE | partial | built after their sources; not run |
+| virtual machines from a kernel or a disk | works | docs/images.md; KVM where a stock kernel boots under it, else translation |
+| taking an interface out of a running virtual machine | partial | its device stays plugged and dead, since QEMU cannot unplug it: docs/guests.md |
+| allowances of instance types: bandwidth, packets, connections, link-local | works | on for virtual machines, `trinic up --allowances` for all; what would be queued passes at once and is counted |
+| EFA functions | absent | planned |
 
 ## EC2 actions
 

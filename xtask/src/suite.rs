@@ -29,7 +29,9 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let mut sum = Count::default();
     sum.add(part(root, "house checks", checks(root)));
     sum.add(cargo_tests(root)?);
-    sum.add(system_tests(root)?);
+    for (name, folder) in PYTEST_SUITES {
+        sum.add(pytest(root, name, folder)?);
+    }
     #[expect(clippy::print_stdout, reason = "the closing line is this command's output")]
     {
         println!(
@@ -80,11 +82,13 @@ fn cargo_tests(root: &Path) -> Result<Count> {
     })
 }
 
-/// Whole-system tests with the stock AWS clients, in namespaces: pytest.
-fn system_tests(root: &Path) -> Result<Count> {
+/// One folder of whole-system tests, in a pytest of its own: each has its own conftest.py.
+fn pytest(root: &Path, name: &str, folder: &str) -> Result<Count> {
     let python = root.join(".venv/bin/python");
     if !python.exists() {
-        crate::say("SKIP system tests: .venv is missing (scripts/setup-tests makes it)");
+        crate::say(&format!(
+            "SKIP {name}: .venv is missing (scripts/setup-tests makes it)"
+        ));
         return Ok(Count {
             skipped: 1,
             ..Count::default()
@@ -92,17 +96,21 @@ fn system_tests(root: &Path) -> Result<Count> {
     }
     let mut command = Command::new(python);
     command
-        .args(["-m", "pytest", "-q", "-rs", "--color=no", "tests/system"])
+        .args(["-m", "pytest", "-q", "-rs", "--color=no", folder])
         .current_dir(root);
-    count(command, "pytest", |line| {
-        let is_summary = line.contains(" in ")
-            && (line.contains(" passed") || line.contains(" failed") || line.contains(" error"));
-        let failed = before(line, "failed") + before(line, "error") + before(line, "errors");
-        is_summary.then(|| Count {
-            passed: before(line, "passed"),
-            failed,
-            skipped: before(line, "skipped"),
-        })
+    count(command, &format!("pytest {folder}"), pytest_summary)
+}
+
+/// Reads pytest's closing line: `3 passed, 1 skipped in 0.52s`.
+fn pytest_summary(line: &str) -> Option<Count> {
+    let words = [" passed", " failed", " error", " skipped"];
+    let is_summary = line.starts_with(|c: char| c.is_ascii_digit())
+        && line.contains(" in ")
+        && words.iter().any(|word| line.contains(word));
+    is_summary.then(|| Count {
+        passed: before(line, "passed"),
+        failed: before(line, "failed") + before(line, "error") + before(line, "errors"),
+        skipped: before(line, "skipped"),
     })
 }
 
@@ -117,7 +125,9 @@ fn count(mut command: Command, name: &str, read: impl Fn(&str) -> Option<Count>)
     let mut sum = Count::default();
     for line in BufReader::new(stdout).split(b'\n') {
         let line = String::from_utf8_lossy(&line?).into_owned();
-        if line.trim_start().starts_with("SKIP") {
+        // pytest's own lines begin with SKIPPED and are summed up by its closing line.
+        let word = line.split_whitespace().next().unwrap_or_default();
+        if word.trim_end_matches(':') == "SKIP" {
             sum.skipped += 1;
         }
         if let Some(found) = read(&line) {
@@ -147,4 +157,42 @@ fn before(line: &str, word: &str) -> u64 {
         .find(|pair| pair[1] == word)
         .and_then(|pair| pair[0].parse().ok())
         .unwrap_or(0)
+}
+
+/// What a person calls them, and where they are.
+const PYTEST_SUITES: [(&str, &str); 2] = [
+    ("system tests", "tests/system"),
+    ("tests with guests", "tests/guest"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::pytest_summary;
+
+    fn counts(line: &str) -> Option<(u64, u64, u64)> {
+        pytest_summary(line).map(|count| (count.passed, count.failed, count.skipped))
+    }
+
+    #[test]
+    fn the_closing_line_of_pytest_is_counted() {
+        assert_eq!(
+            counts("2 failed, 11 passed, 3 skipped, 1 error in 303.55s (0:05:03)"),
+            Some((11, 3, 3))
+        );
+        assert_eq!(counts("21 passed in 4.20s"), Some((21, 0, 0)));
+    }
+
+    #[test]
+    fn a_suite_that_was_skipped_altogether_is_counted() {
+        assert_eq!(counts("25 skipped in 0.06s"), Some((0, 0, 25)));
+    }
+
+    #[test]
+    fn other_lines_are_not_counted() {
+        assert_eq!(
+            counts("SKIPPED [1] tests/guest/test_boot.py:9: 3 skipped in words"),
+            None
+        );
+        assert_eq!(counts("....s..                      [100%]"), None);
+    }
 }

@@ -143,7 +143,7 @@ impl<M: Memory, I: Interrupts, L: Link> Device<M, I, L> {
         let identity = Identity {
             vendor_id: VENDOR_ID,
             device_id: DEVICE_ID,
-            // Bit 0 would tell Linux and FreeBSD to read registers without DMA. [assumed A-44]
+            // Bit 0 would tell Linux and FreeBSD to read registers without DMA. [assumed A-34]
             revision_id: 0,
             class_code: 0x02_0000,
             subsystem_vendor_id: VENDOR_ID,

@@ -1,7 +1,7 @@
 //! A poll-mode driver in user space: the test partner of the device model, and the way a program has an ENA of
 //! its own.
 //!
-//! [`Driver::probe`] takes a function on its [`Bus`](trinic_pci::Bus) from reset to running queues. The queues
+//! [`Driver::probe`] takes a function on its [`Bus`] from reset to running queues. The queues
 //! ([`TxQueue`], [`RxQueue`]) are handed out and each serves one thread; the [`Driver`] that stays has the admin
 //! queue and the events. [`Buffer`]s of DMA memory move between the program and the queues and are never copied:
 //! a frame that was received can be sent as it is.

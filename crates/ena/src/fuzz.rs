@@ -1,6 +1,8 @@
 //! A fuzz function: a driver that does anything must not panic the device, nor make it hand the datapath what
 //! the datapath was promised never to see.
 
+mod queues;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ use crate::datapath::{Change, CompletionQueue, DatapathGone, Link, Placement, Rs
 use crate::device::{Config, Device, Fault, layout};
 use crate::spec::admin::Direction;
 use crate::spec::registers::Register;
+
+pub use queues::{queue_step, queues};
 
 /// The driver's memory begins here.
 pub const MEMORY: u64 = 0x1_0000;

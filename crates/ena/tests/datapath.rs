@@ -5,6 +5,8 @@
     reason = "The tests' lengths and names are small."
 )]
 
+#[path = "datapath/fuzz.rs"]
+mod fuzz;
 #[path = "datapath/offload.rs"]
 mod offload;
 #[path = "datapath/receive.rs"]

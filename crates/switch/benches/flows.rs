@@ -4,7 +4,7 @@
 //! frames lie in 64 small windows, as in a device's ring, and what it takes to write them is measured alone and
 //! taken off. Figures are medians of many short rounds, since other programs of the machine disturb some.
 //!
-//! With `--count N FLOWS [--batch]` it runs N packets and prints nothing, for a tool that counts instructions.
+//! With `--count N FLOWS [--batch|--shaped|--walk]` it runs N packets and prints nothing, for a tool that counts instructions.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "A benchmark prints.")]
 #![expect(clippy::disallowed_methods, reason = "A benchmark reads the clock.")]
@@ -13,8 +13,8 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use trinic_switch::tables::{
-    Entry, Interface, Route, RouteTable, Rule, RulePeer, RuleProtocol, SecurityGroup, Subnet, Tables, Target,
-    TrackingTimeouts, Vpc,
+    Allowances, Bandwidth, Entry, Interface, Route, RouteTable, Rule, RulePeer, RuleProtocol, SecurityGroup,
+    Subnet, Tables, Target, TrackingTimeouts, Vpc,
 };
 use trinic_switch::{Config, Offload, Output, Packet, PortId, ROUTER_MAC, Switch, Verdict};
 use trinic_wire::tcp::{self, Flags};
@@ -32,6 +32,8 @@ const ROUNDS: usize = 101;
 enum How {
     One,
     Batch,
+    /// A batch between interfaces with allowances that are never used up.
+    Shaped,
     Walk,
     Generate,
 }
@@ -52,17 +54,20 @@ fn main() {
             tcp: true,
             flows: number(2),
         };
-        let how = if arguments.iter().any(|a| a == "--batch") {
-            How::Batch
-        } else {
-            How::One
-        };
+        let is_asked = |name: &str| arguments.iter().any(|a| a == name);
+        let ways = [
+            ("--batch", How::Batch),
+            ("--shaped", How::Shaped),
+            ("--walk", How::Walk),
+        ];
+        let asked = ways.iter().find(|(name, _)| is_asked(name));
+        let how = asked.map_or(How::One, |(_, how)| *how);
         Run::new(traffic, how).round(how, number(1));
         return;
     }
     println!(
-        "{:<12} {:>9} {:>9} {:>9} {:>9} {:>9}   ns per packet",
-        "", "flows", "batch", "one", "walk", "generator"
+        "{:<12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}   ns per packet",
+        "", "flows", "batch", "shaped", "one", "walk", "generator"
     );
     for v6 in [false, true] {
         for tcp in [true, false] {
@@ -82,9 +87,10 @@ fn report(traffic: Traffic) {
     let generator = median(traffic, How::Generate);
     let net = |how| median(traffic, how) - generator;
     println!(
-        "{name:<12} {:>9} {:>9.1} {:>9.1} {:>9.1} {generator:>9.1}",
+        "{name:<12} {:>9} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {generator:>9.1}",
         traffic.flows,
         net(How::Batch),
+        net(How::Shaped),
         net(How::One),
         net(How::Walk),
     );
@@ -124,7 +130,7 @@ impl Run {
             cached_flows: if how == How::Walk { 0 } else { flows + 64 },
             ..Config::default()
         });
-        switch.load(tables());
+        switch.load(tables((how == How::Shaped).then(plenty)));
         for number in [1, 2] {
             switch.connect(&format!("eni-{number}"), PortId(number)).unwrap();
         }
@@ -210,7 +216,7 @@ impl Run {
             if how == How::Generate {
                 continue;
             }
-            if how == How::Batch {
+            if matches!(how, How::Batch | How::Shaped) {
                 self.batch();
                 continue;
             }
@@ -294,7 +300,21 @@ fn frame(traffic: Traffic, flags: Flags) -> Vec<u8> {
     out
 }
 
-fn tables() -> Tables {
+/// More than the benchmark can use.
+fn plenty() -> Box<Allowances> {
+    let bandwidth = Bandwidth {
+        baseline_bps: 500_000_000_000,
+        peak_bps: 1_000_000_000_000,
+    };
+    Box::new(Allowances {
+        bandwidth_in: Some(bandwidth),
+        bandwidth_out: Some(bandwidth),
+        packets_per_s: Some(1_000_000_000),
+        ..Allowances::default()
+    })
+}
+
+fn tables(allowances: Option<Box<Allowances>>) -> Tables {
     let rule = |peer: &str| Rule {
         id: "sgr-1".into(),
         protocol: RuleProtocol::Any,
@@ -335,7 +355,11 @@ fn tables() -> Tables {
             outbound: rules(),
         }),
     ];
-    entries.extend([1, 2].map(|number| Entry::Interface(interface(number))));
+    let interfaces = [1, 2].map(|number| Interface {
+        allowances: allowances.clone(),
+        ..interface(number)
+    });
+    entries.extend(interfaces.map(Entry::Interface));
     Tables {
         entries: entries.into_iter().map(|e| (e.id().clone(), e)).collect(),
         ..Tables::default()

@@ -35,6 +35,7 @@ pub(crate) struct Load {
 
 impl Load {
     /// The load of a frame that is one packet.
+    #[inline]
     fn single(packet: &Packet<'_>) -> Self {
         Self {
             packets: 1,
@@ -43,6 +44,7 @@ impl Load {
     }
 
     /// A super-frame counts as its segments, each with the headers.
+    #[inline]
     fn segments(packet: &Packet<'_>, ip_len: usize, headers_len: usize) -> Self {
         let single = Self::single(packet);
         let size = usize::from(packet.offload.gso_size);
@@ -65,6 +67,7 @@ impl Load {
         }
     }
 
+    #[inline]
     pub(crate) fn of_plain(packet: &Packet<'_>, glance: &Glance) -> Self {
         Self::segments(packet, glance.ip_len as usize, glance.headers_len as usize)
     }
@@ -108,6 +111,7 @@ const QUEUE_NS: u64 = 10 * NS_PER_MS;
 const CREDIT_NS: u64 = 300 * NS_PER_S;
 
 /// A span of time in the bucket's unit.
+#[inline]
 fn span(ns: u64) -> u64 {
     let longest = LONGEST >> FRACTION_BITS;
     ns.min(longest) << FRACTION_BITS
@@ -135,11 +139,13 @@ impl Bucket {
         Self::new(packets_per_s.into(), NS_PER_S, 0)
     }
 
+    #[inline]
     fn debt(&self, now: Instant) -> u64 {
         let passed = now.as_nanos().saturating_sub(self.at.as_nanos());
         self.debt.saturating_sub(span(passed))
     }
 
+    #[inline]
     fn room(&self, now: Instant) -> Room {
         let debt = self.debt(now);
         if debt < self.burst {
@@ -157,6 +163,7 @@ impl Bucket {
     }
 
     /// Takes note of units that passed.
+    #[inline]
     pub(crate) fn take(&mut self, now: Instant, units: u64) {
         let debt = self.debt(now).saturating_add(units.saturating_mul(self.cost));
         self.debt = debt.min(LONGEST);
@@ -187,6 +194,7 @@ impl Pipe {
         }
     }
 
+    #[inline]
     fn room(&self, now: Instant) -> Room {
         let credits = self.credits.as_ref();
         self.peak
@@ -194,6 +202,7 @@ impl Pipe {
             .max(credits.map_or(Room::Free, |credits| credits.room(now)))
     }
 
+    #[inline]
     fn take(&mut self, now: Instant, bytes: u64) {
         self.peak.take(now, bytes);
         if let Some(credits) = &mut self.credits {
@@ -226,6 +235,7 @@ impl Shaper {
     }
 
     /// What the bandwidth and the packets of this direction have room for, and the reasons when they have none.
+    #[inline]
     fn rooms(&self, now: Instant, direction: Direction) -> [(Room, DropReason); 2] {
         let (pipe, reason) = match direction {
             Direction::Inbound => (&self.inbound, DropReason::BandwidthInAllowance),
@@ -244,11 +254,7 @@ impl Shaper {
 
     /// Why the next frame of this direction is dropped, if it is.
     pub(crate) fn refusal(&self, now: Instant, direction: Direction) -> Option<DropReason> {
-        let rooms = self.rooms(now, direction);
-        rooms
-            .iter()
-            .find(|(room, _)| *room == Room::None)
-            .map(|(_, reason)| *reason)
+        refused(&self.rooms(now, direction))
     }
 
     /// Lets a frame pass, or says why it is dropped. What is queued or dropped is counted.
@@ -259,11 +265,12 @@ impl Shaper {
         load: Load,
         counters: &mut Counters,
     ) -> Result<(), DropReason> {
-        if let Some(reason) = self.refusal(now, direction) {
+        let rooms = self.rooms(now, direction);
+        if let Some(reason) = refused(&rooms) {
             counters.exceed(reason, load.packets);
             return Err(reason);
         }
-        for (room, reason) in self.rooms(now, direction) {
+        for (room, reason) in rooms {
             if room == Room::Queue {
                 counters.exceed(reason, load.packets);
             }
@@ -280,6 +287,13 @@ impl Shaper {
         }
         Ok(())
     }
+}
+
+/// The first limit that has no room left.
+#[inline]
+fn refused(rooms: &[(Room, DropReason)]) -> Option<DropReason> {
+    let full = rooms.iter().find(|(room, _)| *room == Room::None);
+    full.map(|(_, reason)| *reason)
 }
 
 #[cfg(test)]

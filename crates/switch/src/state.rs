@@ -12,14 +12,18 @@ use crate::policy::InterfaceIndex;
 use crate::shaper::{Bucket, Shaper};
 use crate::tables::{Allowances, Interface, Mac};
 
+/// Connections of an interface that are remembered at most, whatever its type allows: 2^21, about 200 MiB. The
+/// largest types allow 13 million, and an instance that opens them must not take the card's memory.
+pub(crate) const CONNECTIONS_MAX: usize = 1 << 21;
+
 /// Bounds of what a switch remembers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
     /// Tracked connections of an interface whose allowances do not say. EC2 publishes no number; it depends on the
     /// instance type there. [assumed A-06]
     pub conntrack_entries: usize,
-    /// Flows in the cache of one port; 0 = no cache, every packet takes the rule walk. The cache takes 240 bytes for
-    /// each flow at most (60 MiB for 262,144), and only as much as the flows that there were needed.
+    /// Flows in the cache of one port; 0 = no cache, every packet takes the rule walk. The cache grows with the flows
+    /// that there are, 240 to 480 bytes for each (60 MiB for 262,144), and is not made smaller again.
     pub cached_flows: usize,
     /// Packets per second that an interface whose allowances do not say may send to link-local services. Source: [EC2 User Guide,
     /// "Amazon EC2 instance network bandwidth"]: 1,024, not adjustable.
@@ -91,7 +95,9 @@ impl InterfaceState {
             let link_local = allowances.link_local_packets_per_s;
             self.link_local = Bucket::link_local(link_local.unwrap_or(config.link_local_packets_per_s));
             let tracked = allowances.tracked_connections;
-            self.tracked_limit = tracked.map_or(config.conntrack_entries, |limit| limit as usize);
+            self.tracked_limit = tracked.map_or(config.conntrack_entries, |limit| {
+                usize::try_from(limit).map_or(CONNECTIONS_MAX, |limit| limit.min(CONNECTIONS_MAX))
+            });
             self.shaper = Shaper::new(&allowances);
         }
     }

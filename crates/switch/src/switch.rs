@@ -304,7 +304,7 @@ impl Switch {
     /// Decides about a frame and edits it.
     ///
     /// Tiers: (1) a flow that was seen before under these tables: a quick parse, one search of the flow cache, two
-    /// MACs; some 20 ns. (2) The walk: a dozen hash lookups and the rules of both gates; some 300 ns, more for many
+    /// MACs; about 30 ns. (2) The walk: a dozen hash lookups and the rules of both gates; some 300 ns, more for many
     /// rules or a new connection. `benches/flows.rs` and `benches/packet.rs` measure them. No lock, no formatting;
     /// nothing is allocated but room for a new connection or a new cache entry. A frame of 64 KiB costs what a small
     /// one does.

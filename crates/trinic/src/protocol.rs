@@ -186,9 +186,6 @@ pub struct InterfaceSpec {
     /// How a namespace instance gets it. A virtual machine goes by `ena` instead.
     #[serde(default)]
     pub function: FunctionKind,
-    /// What the instance's type allows it; `None` for a type that has no figures.
-    #[serde(default)]
-    pub allowances: Option<Allowances>,
 }
 
 /// How an interface is presented to a namespace instance; its tag `trinic:function` says so.
@@ -202,17 +199,6 @@ pub enum FunctionKind {
     Ena,
     /// The tag says something else.
     Unknown(String),
-}
-
-/// What an interface may do, for a card that polices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Allowances {
-    /// Bit/s, inbound and outbound each.
-    pub bandwidth_bps: u64,
-    /// Packets/s, inbound and outbound together.
-    pub packets_per_second: u64,
-    /// Connections tracked at one time.
-    pub tracked_connections: u64,
 }
 
 /// State of an instance on the card.

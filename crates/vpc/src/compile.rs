@@ -9,7 +9,8 @@ use std::sync::Arc;
 use trinic_switch::tables::{self, Entry, Id, Tables};
 
 use crate::ids::{AnyId, RouteTableId, SubnetId, VpcId};
-use crate::model::Model;
+use crate::instance_type::InstanceType;
+use crate::model::{Model, Policing};
 use crate::region::{Link, Region};
 use crate::resource::{
     AttachmentStatus, Event, Instance, NetworkInterface, Resource, RouteTable, RouteTarget, RulePeer,
@@ -22,7 +23,7 @@ pub fn compile(model: &Model) -> Tables {
     let mut tables = Tables::default();
     for (_, region) in model.regions() {
         for id in region.ids() {
-            if let Some(entry) = entry(region, id) {
+            if let Some(entry) = entry(region, id, model.policing) {
                 tables.entries.insert(entry.id().clone(), entry);
             }
         }
@@ -51,7 +52,7 @@ pub fn compile_events(model: &Model, events: &[Event]) -> (Vec<Entry>, Vec<Id>) 
     for (scope, ids) in reached {
         let region = model.region(scope);
         for id in ids {
-            match region.and_then(|region| entry(region, id)) {
+            match region.and_then(|region| entry(region, id, model.policing)) {
                 Some(entry) => upserts.push(entry),
                 None if has_entry(id) => removals.push(name(id)),
                 None => {}
@@ -105,7 +106,7 @@ fn has_entry(id: AnyId) -> bool {
     )
 }
 
-fn entry(region: &Region, id: AnyId) -> Option<Entry> {
+fn entry(region: &Region, id: AnyId, policing: Policing) -> Option<Entry> {
     match id {
         AnyId::Vpc(id) => region.vpcs.get(&id).map(|r| Entry::Vpc(vpc(r))),
         AnyId::Subnet(id) => region.subnets.get(&id).map(|r| Entry::Subnet(subnet(region, r))),
@@ -116,7 +117,7 @@ fn entry(region: &Region, id: AnyId) -> Option<Entry> {
         }
         AnyId::NetworkInterface(id) => {
             let found = region.interfaces.get(&id);
-            found.map(|r| Entry::Interface(interface(region, r)))
+            found.map(|r| Entry::Interface(interface(region, r, policing)))
         }
         AnyId::Home
         | AnyId::InternetGateway(_)
@@ -217,7 +218,8 @@ fn group(group: &SecurityGroup) -> tables::SecurityGroup {
     }
 }
 
-fn interface(region: &Region, interface: &NetworkInterface) -> tables::Interface {
+fn interface(region: &Region, interface: &NetworkInterface, policing: Policing) -> tables::Interface {
+    let instance = live_instance(region, interface);
     let public = interface.private_addresses.iter().filter_map(|private| {
         private.association.map(|association| tables::PublicAddress {
             private: private.address,
@@ -243,9 +245,11 @@ fn interface(region: &Region, interface: &NetworkInterface) -> tables::Interface
             udp_s: set.udp_s.unwrap_or(defaults.udp_s),
             udp_stream_s: set.udp_stream_s.unwrap_or(defaults.udp_stream_s),
         },
-        instance_id: live_instance(region, interface).map(|i| name(i.id)),
-        // The model knows no limits; the control adds those of the instance type where it is asked to.
-        allowances: None,
+        instance_id: instance.map(|i| name(i.id)),
+        allowances: instance
+            .filter(|instance| policing.covers(instance))
+            .and_then(|instance| InstanceType::find(&instance.instance_type))
+            .map(|kind| Box::new(kind.allowances())),
     }
 }
 

@@ -7,6 +7,7 @@
 mod table;
 
 use serde::{Deserialize, Serialize};
+use trinic_switch::tables::{Allowances, Bandwidth};
 
 pub use table::TYPES;
 
@@ -88,17 +89,6 @@ pub enum Feature {
     ShortTracking,
 }
 
-/// What an interface of an instance type may do; see [`InstanceType::allowances`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Allowances {
-    /// Bit/s in each direction.
-    pub bandwidth_bps: u64,
-    /// Packets/s in both directions together.
-    pub packets_per_second: u64,
-    /// Connections that are tracked at one time.
-    pub tracked_connections: u64,
-}
-
 impl Architecture {
     /// The text in responses.
     pub const fn as_str(self) -> &'static str {
@@ -165,14 +155,20 @@ impl InstanceType {
 
     /// What an interface may do, in figures that AWS publishes in part.
     ///
-    /// Bandwidth is the baseline of its card: what the instance has for as long as it likes. Bursts above
-    /// it draw on credits that are not modelled [assumed A-40]. Packets: one for every 10,000 bit/s of the
-    /// card's peak [assumed A-41]. Connections: 68,406 a vCPU [assumed A-42].
+    /// Bandwidth is that of its card, the baseline at all times and the peak while there are credits
+    /// [assumed A-35]. Packets: one for every 10,000 bit/s of the card's peak [assumed A-36]. Connections:
+    /// 68,406 a vCPU [assumed A-37].
     pub fn allowances(&self) -> Allowances {
+        let bandwidth = Bandwidth {
+            baseline_bps: u64::from(self.baseline_mbps) * BITS_PER_MEGABIT,
+            peak_bps: u64::from(self.peak_mbps) * BITS_PER_MEGABIT,
+        };
         Allowances {
-            bandwidth_bps: u64::from(self.baseline_mbps) * BITS_PER_MEGABIT,
-            packets_per_second: u64::from(self.peak_mbps) * BITS_PER_MEGABIT / PEAK_BITS_PER_PACKET,
-            tracked_connections: u64::from(self.vcpus) * TRACKED_PER_VCPU,
+            bandwidth_in: Some(bandwidth),
+            bandwidth_out: Some(bandwidth),
+            packets_per_s: Some(bandwidth.peak_bps / PEAK_BITS_PER_PACKET),
+            tracked_connections: Some(self.vcpus.saturating_mul(TRACKED_PER_VCPU)),
+            link_local_packets_per_s: None,
         }
     }
 }
@@ -184,7 +180,7 @@ pub const DEFAULT_TYPE: &str = "m1.small";
 
 const BITS_PER_MEGABIT: u64 = 1_000_000;
 const PEAK_BITS_PER_PACKET: u64 = 10_000;
-const TRACKED_PER_VCPU: u64 = 68_406;
+const TRACKED_PER_VCPU: u32 = 68_406;
 
 #[cfg(test)]
 mod tests {
@@ -245,13 +241,15 @@ mod tests {
     #[test]
     fn allowances_follow_the_stated_rule() {
         let allowances = find("c5n.18xlarge").allowances();
-        assert_eq!(allowances.bandwidth_bps, 100_000_000_000);
-        assert_eq!(allowances.packets_per_second, 10_000_000);
-        assert_eq!(allowances.tracked_connections, 72 * 68_406);
+        assert_eq!(allowances.bandwidth_in, Some(Bandwidth::steady(100_000_000_000)));
+        assert_eq!(allowances.packets_per_s, Some(10_000_000));
+        assert_eq!(allowances.tracked_connections, Some(72 * 68_406));
         let small = find("t3.nano").allowances();
-        assert_eq!(
-            (small.bandwidth_bps, small.packets_per_second),
-            (32_000_000, 500_000)
-        );
+        let bandwidth = Bandwidth {
+            baseline_bps: 32_000_000,
+            peak_bps: 5_000_000_000,
+        };
+        assert_eq!(small.bandwidth_out, Some(bandwidth));
+        assert_eq!(small.packets_per_s, Some(500_000));
     }
 }

@@ -34,6 +34,6 @@ mod view;
 
 pub use compile::{compile, compile_events};
 pub use error::{Ec2Error, ErrorCode};
-pub use model::{Context, Model};
+pub use model::{Context, Model, Policing};
 pub use report::CardReport;
 pub use scope::{AccountId, RegionName, Scope};

@@ -39,6 +39,31 @@ pub struct Model {
     regions: BTreeMap<Scope, Region>,
     /// Limits that depend on the account's standing.
     pub quotas: Quotas,
+    /// Whose interfaces are held to the allowances of their instance's type.
+    pub policing: Policing,
+}
+
+/// Whose interfaces are held to the allowances of their instance's type: bandwidth, packets, connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Policing {
+    /// Nobody's.
+    Nobody,
+    /// Those of virtual machines, which have an ENA that counts what it is not allowed.
+    #[default]
+    Machines,
+    /// Everybody's.
+    Everybody,
+}
+
+impl Policing {
+    /// Whether an instance is held to its type's allowances.
+    pub fn covers(self, instance: &Instance) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Machines => instance.vm.is_some(),
+            Self::Everybody => true,
+        }
+    }
 }
 
 impl Model {
@@ -47,6 +72,7 @@ impl Model {
         Self {
             regions: BTreeMap::new(),
             quotas,
+            policing: Policing::default(),
         }
     }
 

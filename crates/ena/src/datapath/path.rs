@@ -10,7 +10,7 @@ use super::rss::Chooser;
 use super::segment::{SuperFrame, complete_partial};
 use super::transmit::{Taken, Transmitter};
 use super::vector::{Side, Vectors};
-use super::{Allowances, Change, Faults, RxDrop, RxFault, Statistics, TxFault};
+use super::{Allowances, Change, CompletionQueue, Faults, RxDrop, RxFault, Statistics, TxFault};
 use crate::spec::descriptor::{InterruptControl, RxStatus};
 
 /// Packets that one queue gives before the next one's turn.
@@ -105,15 +105,14 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
 
     /// Applies what the control half changed. Call it between rounds: nothing taken before may be open.
     ///
-    /// A queue that is made finds its doorbell and its interrupt register at 0. Changes for indices beyond the
+    /// A queue that is made finds its doorbell and its interrupt register at 0 and its vector masked. Changes for indices beyond the
     /// [`Limits`] are ignored.
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::CreateTx(index, queue) => {
                 if let Some(place) = self.tx.get_mut(usize::from(index)) {
-                    self.registers.store_u32(queue.doorbell_offset, 0);
-                    self.registers.store_u32(queue.completions.unmask_offset, 0);
                     *place = Some(Box::new(Transmitter::new(queue)));
+                    self.begin(queue.doorbell_offset, &queue.completions);
                 }
             }
             Change::DestroyTx(index) => {
@@ -123,9 +122,8 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
             }
             Change::CreateRx(index, queue) => {
                 if let Some(place) = self.rx.get_mut(usize::from(index)) {
-                    self.registers.store_u32(queue.doorbell_offset, 0);
-                    self.registers.store_u32(queue.completions.unmask_offset, 0);
                     *place = Some(Box::new(Receiver::new(queue)));
+                    self.begin(queue.doorbell_offset, &queue.completions);
                 }
             }
             Change::DestroyRx(index) => {
@@ -319,6 +317,15 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
             self.faults.count_drop(drop);
         }
         result
+    }
+
+    /// The registers and the vector of a queue that was made.
+    fn begin(&mut self, doorbell_offset: u64, completions: &CompletionQueue) {
+        self.registers.store_u32(doorbell_offset, 0);
+        self.registers.store_u32(completions.unmask_offset, 0);
+        if let Some(vector) = completions.vector {
+            self.vectors.mask(vector);
+        }
     }
 
     /// Takes up to `packets.len()` packets from one queue.

@@ -15,10 +15,15 @@ use super::packet::{
 };
 use super::segment::{SuperFrame, write_ipv4_checksum};
 use super::{Placement, TxFault, TxQueue};
-use crate::spec::descriptor::{DESCRIPTOR_BYTES, L3_IPV6, L4_TCP, TxDescriptor, TxRequest};
+use crate::spec::descriptor::{DESCRIPTOR_BYTES, L3_IPV6, L4_TCP, TxControl, TxDescriptor, TxRequest};
 
 /// Bytes of descriptors or pushed entries that are copied in at once.
 const CACHE_BYTES: usize = 2048;
+
+/// First and last descriptor of a packet in one.
+const WHOLE: u32 = TxControl::new().with_first(true).with_last(true).into_bits();
+const META: u32 = TxControl::new().with_meta(true).into_bits();
+const PHASE: u32 = TxControl::new().with_phase(true).into_bits();
 
 /// The device's end of a transmit queue.
 #[derive(Debug)]
@@ -221,6 +226,19 @@ impl Transmitter {
             count: 0,
             total: 0,
         };
+        // The usual case: one data descriptor is all of the packet.
+        self.fill(memory, pushed, entry, tail)?;
+        let descriptor = self.cache.descriptor(entry, slot, self.form.entry_bytes);
+        let phase = if entry & self.queue.depth == 0 { PHASE } else { 0 };
+        if descriptor.control().into_bits() & (WHOLE | META | PHASE) == WHOLE | phase {
+            if self.form.header_room != 0 {
+                self.copy_header(entry, packet);
+            }
+            gathered.add(&descriptor, packet);
+            self.head = entry.wrapping_add(1);
+            self.unfinished_at = None;
+            return Ok(Some(gathered));
+        }
         loop {
             if entry == tail {
                 return Ok(None);

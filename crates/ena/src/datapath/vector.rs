@@ -75,6 +75,16 @@ impl Vectors {
         self.drop_next = false;
     }
 
+    /// A queue was made: its vector is masked until the driver arms it.
+    pub(super) fn mask(&mut self, index: u16) {
+        if let Some(vector) = self.vectors.get_mut(usize::from(index)) {
+            if vector.is_waiting() {
+                self.waiting -= 1;
+            }
+            vector.armed = false;
+        }
+    }
+
     pub(super) fn set_unit(&mut self, unit_ns: u32) {
         self.unit_ns = u64::from(unit_ns);
     }

@@ -13,7 +13,7 @@ use crate::datapath::{Link, Statistics};
 use crate::spec::aenq::{Event, Group, KeepAlive, LinkChange, Syndrome};
 use crate::spec::feature::HardwareHints;
 
-/// Groups that the device reports. [assumed A-42]
+/// Groups that the device reports. [assumed A-32]
 pub(super) const SUPPORTED_GROUPS: u32 = Group::LINK_CHANGE.bit()
     | Group::FATAL_ERROR.bit()
     | Group::WARNING.bit()

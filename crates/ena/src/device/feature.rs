@@ -45,7 +45,7 @@ pub(super) struct LlqForm {
 
 impl Features {
     /// Until the driver sets an MTU it is the largest: iPXE sets none, posts buffers of that size and tells its
-    /// peers so (`ena_get_device_attributes`, `ena.c`). [assumed A-40]
+    /// peers so (`ena_get_device_attributes`, `ena.c`). [assumed A-30]
     pub(super) fn new(config: &Config) -> Self {
         Self {
             mtu: config.max_mtu,
@@ -360,7 +360,7 @@ impl<M: Memory, I: Interrupts, L: Link> Device<M, I, L> {
         })
     }
 
-    /// Sorting is not offered, but Linux always asks for it, so it is kept and not done. [assumed A-43]
+    /// Sorting is not offered, but Linux always asks for it, so it is kept and not done. [assumed A-33]
     fn set_hash_input(&mut self, set: &HashInput, buffer: ControlBuffer) -> Answer {
         let control: HashControl = zerocopy::transmute!(self.read_buffer::<256>(buffer)?);
         let fields = control.selected.map(|selected| selected.fields.get());

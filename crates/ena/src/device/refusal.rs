@@ -1,5 +1,5 @@
 //! Every reason why the device does not do what its driver asks. Each is a counter and a line of the trace.
-//! The statuses are those whose words fit best; no header says which error has which. [assumed A-41]
+//! The statuses are those whose words fit best; no header says which error has which. [assumed A-31]
 
 use crate::spec::admin::Status;
 

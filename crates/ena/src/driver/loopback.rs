@@ -11,6 +11,7 @@ use trinic_pci::testing::{PlainInterrupts, PlainRegisters};
 use trinic_pci::{Bus, Function, Interrupts, Memory, SharedMemory};
 
 use crate::datapath::{Change, Datapath, DatapathGone, Link, Statistics};
+use crate::device::layout;
 
 /// The way from a control half to a datapath half that another part of the process owns.
 #[derive(Debug)]
@@ -87,7 +88,9 @@ impl<F: Function, M: Memory> Loopback<F, M> {
 
     fn mapped(&self, bar: u8, offset: u64) -> Option<&PlainRegisters> {
         match bar {
-            0 if (0x1000..0x3000).contains(&offset) => Some(&self.registers),
+            0 if (layout::BAR0_MAPPED_START..layout::BAR0_MAPPED_END).contains(&offset) => {
+                Some(&self.registers)
+            }
             2 => self.pushed.as_ref(),
             _ => None,
         }

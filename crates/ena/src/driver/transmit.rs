@@ -313,12 +313,19 @@ impl<B: Bus> TxQueue<B> {
             .min(room)
             .min(self.max_header)
             .min(usize::from(u8::MAX));
-        self.staging.bytes.fill(0);
+        self.clear_entry();
         self.staging.slot = 0;
         self.staging.slots = before;
         let into = self.staging.bytes.get_mut(at..at + header).unwrap_or_default();
         self.bus.memory().read(frame.first.address(), into)?;
         Ok(u8::try_from(header).unwrap_or(u8::MAX))
+    }
+
+    /// What is not written in a low-latency queue's entry is zero.
+    fn clear_entry(&mut self) {
+        if let Some(entry) = self.staging.bytes.get_mut(..MAX_ENTRY_BYTES) {
+            entry.fill(0);
+        }
     }
 
     /// Descriptors that are staged for a host ring.
@@ -347,7 +354,8 @@ impl<B: Bus> TxQueue<B> {
         if self.llq.is_some() {
             self.staging.slot += 1;
             if self.staging.slot == self.staging.slots {
-                return self.end_entry();
+                self.end_entry()?;
+                self.clear_entry();
             }
             return Ok(());
         }
@@ -372,7 +380,6 @@ impl<B: Bus> TxQueue<B> {
         let offset = llq.offset + index * u64::from(llq.entry_bytes);
         self.bus.push(2, offset, &self.staging.bytes[..length])?;
         self.tail = self.tail.wrapping_add(1);
-        self.staging.bytes.fill(0);
         self.staging.slot = 0;
         self.staging.slots = if llq.several_per_entry {
             length / DESCRIPTOR_BYTES

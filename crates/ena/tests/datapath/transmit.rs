@@ -261,6 +261,13 @@ fn one_interrupt_a_batch_until_armed_again() {
     rig.path.poll(rig.now);
     assert_eq!(rig.interrupts.take(1), 1);
     assert_eq!(rig.registers.load_u32(0x2000), 0);
+    // A new queue's vector is masked, whatever was before.
+    rig.unmask(0x2000);
+    rig.path.poll(rig.now);
+    rig.create_tx(Rig::host_tx(64));
+    rig.send_host(20, &frame(1, 60), &[], TxRequest::new(), false);
+    rig.take();
+    assert_eq!(rig.interrupts.take(1), 0);
 }
 
 #[test]

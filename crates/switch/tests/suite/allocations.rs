@@ -102,6 +102,43 @@ fn cached_packets_allocate_nothing() {
 }
 
 #[test]
+fn batches_of_cached_packets_allocate_nothing() {
+    let mut card = Card::new();
+    card.arrives(&pkt(1, "10.0.1.10", "10.0.1.20", syn(40_000, 80)), PortId(2));
+    let frame = pkt(1, "10.0.1.10", "10.0.1.20", ack(40_000, 80)).frame();
+    let mut windows = vec![frame.clone(); 100];
+    let mut packets: Vec<_> = windows
+        .iter_mut()
+        .map(|window| Packet {
+            total_len: window.len(),
+            window,
+            offload: Offload::default(),
+        })
+        .collect();
+    let mut verdicts = [Verdict::Replied; 100];
+    let mut out = Output::new();
+    let mut taken = [0; 2];
+    for taken in &mut taken {
+        for packet in &mut packets {
+            packet.window.copy_from_slice(&frame);
+        }
+        let before = TAKEN.get();
+        card.switch.process_batch(
+            card.now,
+            PortId(1),
+            &mut packets,
+            &mut verdicts,
+            &mut out,
+            |_, _| {},
+        );
+        *taken = TAKEN.get() - before;
+        assert_eq!(verdicts, [Verdict::Forward { to: PortId(2) }; 100]);
+    }
+    assert!(taken[0] > 0, "the first packet makes room for the flow");
+    assert_eq!(taken[1], 0);
+}
+
+#[test]
 fn dropped_packets_allocate_nothing() {
     let mut card = Card::new();
     let closed = pkt(1, "10.0.1.10", "10.0.1.20", syn(1, 81));

@@ -207,7 +207,6 @@ mod tests {
             ena: false,
             ena_queue_pairs: 0,
             function: crate::protocol::FunctionKind::Tap,
-            allowances: None,
         }
     }
 

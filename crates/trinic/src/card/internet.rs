@@ -41,7 +41,6 @@ pub fn spec() -> InstanceSpec {
         ena: false,
         ena_queue_pairs: 0,
         function: crate::protocol::FunctionKind::Tap,
-        allowances: None,
     };
     InstanceSpec {
         id: INTERNET.into(),

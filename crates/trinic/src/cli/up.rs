@@ -6,7 +6,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use trinic_vpc::Policing;
 
 use super::{Failure, Output, logging, print};
 use crate::control::admin::{self, Request, Status};
@@ -53,9 +54,37 @@ pub struct Arguments {
     /// Let names that the VPC's resolver does not know be asked of this machine's resolver
     #[arg(long)]
     uplink: bool,
+    /// Let ENA devices refuse what real ones refuse, beyond what stock drivers need, and say why in `trinic trace`
+    #[arg(long)]
+    strict: bool,
+    /// Hold interfaces to the bandwidth, packets per second and tracked connections of their instance's type: all of
+    /// them, those of virtual machines, or none; what was exceeded is counted as `ethtool -S` shows it
+    #[arg(long, value_enum, value_name = "WHOSE", num_args = 0..=1, default_value = "machines", default_missing_value = "all")]
+    allowances: Allowances,
     /// Return when it is ready; it goes on in the background, with its log in the state directory
     #[arg(long)]
     detach: bool,
+}
+
+/// Whose interfaces are policed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Allowances {
+    /// Every interface
+    All,
+    /// Those of virtual machines
+    Machines,
+    /// None
+    None,
+}
+
+impl Allowances {
+    fn policing(self) -> Policing {
+        match self {
+            Self::All => Policing::Everybody,
+            Self::Machines => Policing::Machines,
+            Self::None => Policing::Nobody,
+        }
+    }
 }
 
 pub(super) fn run(state: StateDir, output: Output, arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -78,6 +107,8 @@ fn serve(state: StateDir, arguments: &Arguments, ready: impl FnOnce(&Ready)) -> 
         strict_images: arguments.strict_images,
         new_account_quotas: arguments.new_account_quotas,
         uplink: arguments.uplink,
+        strict: arguments.strict,
+        policing: arguments.allowances.policing(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -113,10 +144,14 @@ fn detach(state: &StateDir, output: Output, arguments: &Arguments) -> Result<Exi
         ("--strict-images", arguments.strict_images),
         ("--new-account-quotas", arguments.new_account_quotas),
         ("--uplink", arguments.uplink),
+        ("--strict", arguments.strict),
     ] {
         if is_on {
             command.arg(flag);
         }
+    }
+    if let Some(value) = arguments.allowances.to_possible_value() {
+        command.arg("--allowances").arg(value.get_name());
     }
     let mut child = command
         .arg0("trinic")

@@ -16,6 +16,7 @@ use crate::state::StateDir;
 pub struct CardProcess {
     state: StateDir,
     uplink: bool,
+    strict: bool,
     child: Option<Child>,
 }
 
@@ -46,10 +47,11 @@ pub enum CardError {
 
 impl CardProcess {
     /// Describes the card; starts nothing yet.
-    pub fn new(state: StateDir, uplink: bool) -> Self {
+    pub fn new(state: StateDir, uplink: bool, strict: bool) -> Self {
         Self {
             state,
             uplink,
+            strict,
             child: None,
         }
     }
@@ -64,7 +66,7 @@ impl CardProcess {
             return Ok((stream, true));
         }
         if !self.is_child_alive() {
-            self.child = Some(spawn(&self.state, self.uplink).map_err(CardError::Start)?);
+            self.child = Some(spawn(&self.state, self.uplink, self.strict).map_err(CardError::Start)?);
         }
         let mut waited = Duration::ZERO;
         while waited < START_LIMIT {
@@ -108,13 +110,16 @@ impl CardProcess {
     }
 }
 
-fn spawn(state: &StateDir, uplink: bool) -> io::Result<Child> {
+fn spawn(state: &StateDir, uplink: bool, strict: bool) -> io::Result<Child> {
     let log = StateDir::open_log(&state.card_log())?;
     // `/proc/self/exe` is this very program even when its file was replaced by an upgrade.
     let mut command = Command::new("/proc/self/exe");
     command.arg("--state").arg(state.root()).arg("datapath");
     if uplink {
         command.arg("--uplink");
+    }
+    if strict {
+        command.arg("--strict");
     }
     command
         .arg0("trinic")

@@ -21,7 +21,7 @@ use trinic_vpc::ids::{InstanceId, NetworkInterfaceId};
 use trinic_vpc::quota::Quotas;
 use trinic_vpc::reply::Reply;
 use trinic_vpc::resource::Event;
-use trinic_vpc::{CardReport, Context, Ec2Error, ErrorCode, Scope, compile, compile_events};
+use trinic_vpc::{CardReport, Context, Ec2Error, ErrorCode, Policing, Scope, compile, compile_events};
 
 use super::external;
 use super::receipt::{self, Acknowledged, Progress, Receipt, Tally};
@@ -80,6 +80,8 @@ pub struct Rules {
     pub strict_images: bool,
     /// Limits of accounts.
     pub quotas: Quotas,
+    /// Whose interfaces are held to their instance type's allowances.
+    pub policing: Policing,
 }
 
 impl Engine {
@@ -91,6 +93,7 @@ impl Engine {
     pub fn start(store: Box<dyn Store>, rng: StdRng, rules: Rules) -> anyhow::Result<Self> {
         let mut loaded = storage::load(&*store)?;
         loaded.model.quotas = rules.quotas;
+        loaded.model.policing = rules.policing;
         let (requests, receiver) = mpsc::channel(QUEUE_LIMIT);
         let worker = Worker::new(store, rng, loaded, rules.strict_images);
         std::thread::Builder::new()

@@ -41,6 +41,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use trinic_store::{MemoryStore, RedbStore, Store, StoreError};
+use trinic_vpc::Policing;
 use trinic_vpc::quota::Quotas;
 
 use crate::state::{Endpoint, StateDir};
@@ -64,6 +65,10 @@ pub struct Options {
     pub new_account_quotas: bool,
     /// Lets names and packets out to the host's network.
     pub uplink: bool,
+    /// Devices refuse what real ones refuse.
+    pub strict: bool,
+    /// Whose interfaces are held to their instance type's allowances.
+    pub policing: Policing,
 }
 
 /// What control says when it is ready.
@@ -98,9 +103,10 @@ pub async fn run(options: Options, ready: impl FnOnce(&Ready)) -> anyhow::Result
         } else {
             Quotas::RAISED
         },
+        policing: options.policing,
     };
     let engine = Engine::start(store, StdRng::from_rng(&mut rand::rng()), rules)?;
-    let process = CardProcess::new(options.state.clone(), options.uplink);
+    let process = CardProcess::new(options.state.clone(), options.uplink, options.strict);
     let link = Link::start(engine.clone(), process);
     let (end, mut ended) = mpsc::channel(1);
     let admin = Admin {

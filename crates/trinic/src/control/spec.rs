@@ -10,7 +10,7 @@ use trinic_vpc::resource::{AttachmentStatus, Instance, NetworkInterface};
 use trinic_vpc::{Model, Scope, zone};
 
 use super::external::{Externals, Place};
-use crate::protocol::{Allowances, FunctionKind, InstanceKind, InstanceSpec, InterfaceSpec};
+use crate::protocol::{FunctionKind, InstanceKind, InstanceSpec, InterfaceSpec};
 
 /// The spec of an instance that the card should have; `None` for one that it should not.
 pub fn instance(model: &Model, externals: &Externals, id: InstanceId) -> Option<InstanceSpec> {
@@ -82,11 +82,6 @@ fn interface_spec(
             0
         },
         function: function(interface),
-        allowances: kind.map(InstanceType::allowances).map(|allowed| Allowances {
-            bandwidth_bps: allowed.bandwidth_bps,
-            packets_per_second: allowed.packets_per_second,
-            tracked_connections: allowed.tracked_connections,
-        }),
     }
 }
 

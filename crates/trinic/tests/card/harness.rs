@@ -444,7 +444,6 @@ pub(crate) fn interface(n: u8, instance: Option<&str>) -> Interface {
         }],
         timeouts: TrackingTimeouts::default(),
         instance_id: instance.map(Into::into),
-        allowances: None,
     }
 }
 
@@ -465,8 +464,7 @@ pub(crate) fn function(n: u8, device_index: u32) -> InterfaceSpec {
         network_card_index: 0,
         ena: false,
         ena_queue_pairs: 0,
-        function: FunctionKind::Tap,
-        allowances: None,
+        function: trinic::protocol::FunctionKind::Tap,
     }
 }
 

@@ -4,7 +4,7 @@
 //! all interfaces of a card; an attachment that says none has the type's number.
 //!
 //! Source: [AWS doc AWSEC2/latest/UserGuide/ena-queues.html, 2026-11-23]. It gives the limits, not the codes
-//! of refusals [assumed A-43].
+//! of refusals [assumed A-38].
 
 use super::check::bad_value;
 use crate::error::{Ec2Error, ErrorCode};

@@ -260,15 +260,27 @@ impl Link for WorkerLink {
     fn statistics(&mut self) -> Result<Statistics, DatapathGone> {
         let (key, interface) = (self.key, self.interface.clone());
         let statistics = self.worker.visit(move |visit| {
-            let _ = &interface;
+            let counters = visit.switch.counters(&interface);
             let port = visit.device(key)?;
-            let allowances: Option<Allowances> = None;
+            let allowances = counters.map(|counters| allowances(&counters));
             Some(Statistics {
                 allowances: allowances.unwrap_or_default(),
                 ..port.statistics()
             })
         });
         statistics.ok().flatten().ok_or(DatapathGone)
+    }
+}
+
+/// The switch's counters of what an interface was not allowed, as the driver asks for them.
+fn allowances(counted: &trinic_switch::CountersSnapshot) -> Allowances {
+    Allowances {
+        bw_in_exceeded: counted.bw_in_allowance_exceeded,
+        bw_out_exceeded: counted.bw_out_allowance_exceeded,
+        pps_exceeded: counted.pps_allowance_exceeded,
+        conntrack_exceeded: counted.conntrack_allowance_exceeded,
+        linklocal_exceeded: counted.linklocal_allowance_exceeded,
+        conntrack_available: counted.conntrack_allowance_available,
     }
 }
 

@@ -17,6 +17,7 @@ use super::*;
 use crate::card::memory_port::MemoryPort;
 use crate::card::probe_frame;
 use crate::protocol::TraceRequest;
+use trinic_host::port::Port;
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -170,7 +171,7 @@ fn plug(rig: &Rig, interface: &str, capacity: usize) -> (MemoryPort, PortId) {
     let (near, far) = MemoryPort::pair(capacity).unwrap();
     let port = rig
         .handle
-        .connect(Some(interface.into()), Box::new(near))
+        .connect(Some(interface.into()), Plug::Kernel(Box::new(near)))
         .unwrap();
     (far, port)
 }
@@ -352,8 +353,12 @@ fn a_batch_arrives_whole_and_in_order() {
             packet.push(number);
             sender.send(&packet).unwrap();
         }
-        rig.handle.connect(Some("eni-5".into()), Box::new(five)).unwrap();
-        rig.handle.connect(Some("eni-4".into()), Box::new(four)).unwrap();
+        rig.handle
+            .connect(Some("eni-5".into()), Plug::Kernel(Box::new(five)))
+            .unwrap();
+        rig.handle
+            .connect(Some("eni-4".into()), Plug::Kernel(Box::new(four)))
+            .unwrap();
         for number in 0..8_u8 {
             let mut buffer = [0; 2048];
             let length = receiver.recv(&mut buffer).unwrap();
@@ -380,9 +385,13 @@ fn frames_that_a_receiver_refuses_are_counted_to_it() {
         for _ in 0..3 {
             sender.send(&datagram()).unwrap();
         }
-        rig.handle.connect(Some("eni-5".into()), Box::new(five)).unwrap();
+        rig.handle
+            .connect(Some("eni-5".into()), Plug::Kernel(Box::new(five)))
+            .unwrap();
         drop(receiver);
-        rig.handle.connect(Some("eni-4".into()), Box::new(four)).unwrap();
+        rig.handle
+            .connect(Some("eni-4".into()), Plug::Kernel(Box::new(four)))
+            .unwrap();
         read(&rig, 3);
         assert_eq!(counters(&rig).send_failures, 3);
         let refused = rig.handle.visit(|visit| {
@@ -428,7 +437,7 @@ fn a_dead_device_is_taken_out_and_told() {
     let rig = rig();
     let readable = eventfd(1, EventfdFlags::NONBLOCK).unwrap();
     rig.handle
-        .connect(Some("eni-4".into()), Box::new(Dead(readable)))
+        .connect(Some("eni-4".into()), Plug::Kernel(Box::new(Dead(readable))))
         .unwrap();
     assert_eq!(rig.broken.recv_timeout(LIMIT).unwrap().as_deref(), Some("eni-4"));
     assert_eq!(counters(&rig).broken_ports, 1);
@@ -516,7 +525,7 @@ fn through_the_gateway(header: &VnetHeader, frame: &[u8]) -> Vec<u8> {
     let rig = rig();
     let (four, _) = plug(&rig, "eni-4", 16);
     let (near, internet) = MemoryPort::pair(16).unwrap();
-    rig.handle.connect(None, Box::new(near)).unwrap();
+    rig.handle.connect(None, Plug::Kernel(Box::new(near))).unwrap();
     rig.handle.apply(with_gateway()).unwrap().unwrap();
     four.write(&[header.as_bytes(), frame].concat()).unwrap();
     let packet = next(&internet);
