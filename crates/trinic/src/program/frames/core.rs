@@ -82,6 +82,7 @@ pub(super) fn run(rounds: u32, bytes: u16, connections: u32) -> Result<serde_jso
             }
         }
     }
+    ensure!(sent == received, "Of {sent} frames {received} arrived");
     // What the worker was asked meanwhile is asked no more: drivers would wait for it when they go.
     drop(worker);
     let [switch, send, receive] = times.map(median);
@@ -139,7 +140,6 @@ fn spec(number: usize) -> InterfaceSpec {
         ena: true,
         ena_queue_pairs: 1,
         function: FunctionKind::Ena,
-        allowances: None,
     }
 }
 

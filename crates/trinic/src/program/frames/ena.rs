@@ -61,7 +61,18 @@ impl Ena {
         })
     }
 
-    /// Sends what is staged, and gives the function back what it received into.
+    /// Takes a burst of frames, if so many are there.
+    fn take(&mut self) -> Result<usize> {
+        while self.arrived.len() < BURST {
+            let room = BURST - self.arrived.len();
+            if self.pair.rx.receive(&mut self.arrived, room)? == 0 {
+                break;
+            }
+        }
+        Ok(self.arrived.len())
+    }
+
+    /// Sends what is staged.
     fn push(&mut self) -> Result<usize> {
         Ok(self.pair.tx.transmit(&mut self.staged)?)
     }
@@ -102,8 +113,7 @@ impl Carrier for Ena {
     }
 
     fn receive(&mut self, each: &mut dyn FnMut(&[u8], usize)) -> Result<usize> {
-        self.pair.rx.receive(&mut self.arrived, BURST)?;
-        let count = self.arrived.len();
+        let count = self.take()?;
         let mut head = [0; HEAD];
         for frame in self.arrived.drain(..) {
             let length = frame.length();
@@ -119,8 +129,7 @@ impl Carrier for Ena {
 
     fn bounce(&mut self, turn: &mut dyn FnMut(&mut [u8]) -> bool) -> Result<usize> {
         self.pair.tx.reclaim(&mut self.posted)?;
-        self.pair.rx.receive(&mut self.arrived, BURST)?;
-        let count = self.arrived.len();
+        let count = self.take()?;
         let memory = self.pair.rx.memory();
         let mut head = [0; HEAD];
         for frame in self.arrived.drain(..) {
