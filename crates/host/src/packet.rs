@@ -129,6 +129,36 @@ impl PacketPort {
     }
 }
 
+/// Raw frames on an interface of the namespace that the calling thread is in: for programs inside an instance.
+#[derive(Debug)]
+pub struct FrameSocket {
+    fd: OwnedFd,
+    mac: MacAddress,
+}
+
+impl FrameSocket {
+    /// Opens it on the interface `name`. It sees every frame that the interface receives, beside the kernel's own
+    /// stack, and none that it sends.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such interface, it has no MAC address, or the caller has no right to raw sockets.
+    pub fn open(name: &str) -> Result<Self> {
+        let link = Netlink::open()?.link_by_name(name)?;
+        let mac = link
+            .mac
+            .ok_or_else(|| Error::Invalid(format!("{name} has no MAC address")))?;
+        let fd = bound_socket(name, link.index)?;
+        Ok(Self { fd, mac })
+    }
+
+    /// The interface's MAC address.
+    #[must_use]
+    pub fn mac(&self) -> MacAddress {
+        self.mac
+    }
+}
+
 /// Whether the cable is there with both ends. One whose far end is elsewhere is taken away: it led to the
 /// namespace of a card that was killed, which the kernel removes a moment later than its processes.
 fn is_laid(netlink: &mut Netlink, card: &NetNs, options: &PacketOptions) -> Result<bool> {
@@ -168,6 +198,11 @@ fn open_socket(name: &str, mtu: Option<u32>) -> Result<OwnedFd> {
             ..LinkChange::default()
         },
     )?;
+    bound_socket(name, index)
+}
+
+/// A packet socket on an interface that is up.
+fn bound_socket(name: &str, index: u32) -> Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let fd = rustix::net::socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)
         .step(|| "open a packet socket".into())?;
@@ -197,22 +232,34 @@ impl AsFd for PacketPort {
     }
 }
 
-impl Port for PacketPort {
+impl AsFd for FrameSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl PacketSocket for PacketPort {}
+impl PacketSocket for FrameSocket {}
+
+/// What reads and writes frames by a packet socket that carries virtio headers.
+trait PacketSocket: AsFd + std::fmt::Debug + Send + Sync {}
+
+impl<T: PacketSocket> Port for T {
     fn vnet_header_bytes(&self) -> usize {
         VNET_HEADER_BYTES
     }
 
     fn read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        let received = rustix::net::recv(&self.fd, buffer, RecvFlags::DONTWAIT);
+        let received = rustix::net::recv(self, buffer, RecvFlags::DONTWAIT);
         port::read_outcome(received.map(|(length, _)| length))
     }
 
     fn write(&self, buffer: &[u8]) -> io::Result<Written> {
-        Written::from_result(rustix::net::send(&self.fd, buffer, SendFlags::DONTWAIT))
+        Written::from_result(rustix::net::send(self, buffer, SendFlags::DONTWAIT))
     }
 
     fn write_descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.fd.as_fd())
+        Some(self.as_fd())
     }
 
     fn write_parts(&self, header: &VnetHeader, frame: &[u8]) -> io::Result<Written> {
@@ -221,11 +268,11 @@ impl Port for PacketPort {
             io::IoSlice::new(&header[..VNET_HEADER_BYTES]),
             io::IoSlice::new(frame),
         ];
-        Written::from_result(rustix::io::writev(&self.fd, &parts))
+        Written::from_result(rustix::io::writev(self, &parts))
     }
 
     fn read_batch(&self, batch: &mut Batch) -> io::Result<usize> {
-        batch.fill(|buffers, lengths| sys::receive_many(self.fd.as_fd(), buffers, lengths))
+        batch.fill(|buffers, lengths| sys::receive_many(self.as_fd(), buffers, lengths))
     }
 }
 

@@ -193,21 +193,20 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
         self.vectors.next_due()
     }
 
-    /// Takes packets from the transmit queues, a few from each in turn, into the front of `packets`; returns
-    /// how many. Every one of them must be given to [`Self::complete`] in the same round.
+    /// Takes packets from the transmit queues, a few from each in turn until there is no room or no packet, into
+    /// the front of `packets`; returns how many. Every one of them must be given to [`Self::complete`] in the same round.
     #[inline]
     pub fn transmit(&mut self, packets: &mut [TxPacket]) -> usize {
-        let mut count = 0;
-        for _ in 0..self.tx_active.len() {
-            if count == packets.len() {
-                break;
-            }
+        let (mut count, mut idle) = (0, 0);
+        while count < packets.len() && idle < self.tx_active.len() {
             if self.turn >= self.tx_active.len() {
                 self.turn = 0;
             }
             let index = self.tx_active[self.turn];
             let end = packets.len().min(count + QUANTUM);
-            count += self.take(index, &mut packets[count..end]);
+            let taken = self.take(index, &mut packets[count..end]);
+            idle = if taken < QUANTUM { idle + 1 } else { 0 };
+            count += taken;
             self.turn += 1;
         }
         count

@@ -151,6 +151,17 @@ pub enum Plug {
     Ena(Box<EnaPort>),
 }
 
+impl Plug {
+    /// The queues of an ENA function, if it is one.
+    #[inline]
+    pub(super) fn device_mut(&mut self) -> Option<&mut EnaPort> {
+        match self {
+            Self::Ena(port) => Some(port),
+            Self::Kernel(_) => None,
+        }
+    }
+}
+
 /// Starts what every backend can: an instance whose interfaces are devices. `None` when it is another kind.
 pub(super) fn start_with_devices(
     spec: &InstanceSpec,

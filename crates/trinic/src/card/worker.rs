@@ -328,7 +328,16 @@ impl Worker {
     /// # Errors
     ///
     /// When epoll itself fails.
-    pub fn run(mut self) -> io::Result<()> {
+    pub fn run(self) -> io::Result<()> {
+        self.serve().map(drop)
+    }
+
+    /// As [`Self::run`], and gives the worker back at the end.
+    ///
+    /// # Errors
+    ///
+    /// When epoll itself fails.
+    pub fn serve(mut self) -> io::Result<Self> {
         let mut spin_until = Instant::ZERO;
         while self.handle_messages() {
             let mut now = clock::now();
@@ -349,7 +358,7 @@ impl Worker {
                 self.devices.woke();
             }
         }
-        Ok(())
+        Ok(self)
     }
 
     /// One round: waits up to `timeout` for something to do and gives every ready port one turn. Returns
@@ -699,10 +708,7 @@ impl Slot {
     }
 
     fn device_mut(&mut self) -> Option<&mut EnaPort> {
-        match &mut self.port {
-            Plug::Ena(port) => Some(port),
-            Plug::Kernel(_) => None,
-        }
+        self.port.device_mut()
     }
 
     /// A finished frame of the card's own.

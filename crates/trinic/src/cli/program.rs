@@ -27,6 +27,13 @@ Programs:
   tcp-connect ADDRESS PORT TIMEOUT_MS      open, refused or silent
   tcp-echo PORT                            serves until interrupted
   forward                                  lets the instance route
+  frames-echo CARRIER PORT IDLE_MS WAY     turns raw UDP frames around until none came for IDLE_MS
+  frames-rtt CARRIER FROM TO PORT COUNT WAY
+  frames-flood CARRIER FROM TO PORT TIME_MS BYTES CONNECTIONS
+  frames-sink CARRIER PORT IDLE_MS BYTES   counts what a flood delivers
+
+A CARRIER is a network device (eth0: a packet socket) or an ENA function (eni-…: /run/trinic/eni-….sock in the
+instance, the user-mode driver); WAY is poll or wait; BYTES are those of the IP packet, 46 in the smallest frame.
 
 Examples:
   trinic probe i-0123456789abcdef0 ping 10.0.0.5 10 20

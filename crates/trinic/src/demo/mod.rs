@@ -4,6 +4,7 @@
 //! compares what it measured with what EC2 would do. One scene that differs makes the demo fail.
 
 mod api;
+mod functions;
 mod lab;
 mod scenes;
 

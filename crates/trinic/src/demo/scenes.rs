@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::Report;
+use super::functions;
 use super::lab::{Instance, Lab, eventually, ping};
 use crate::program::{PingOutcome, Program};
 
@@ -24,6 +25,7 @@ struct Stage {
 /// All scenes.
 pub(super) fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     let stage = security_groups(lab, report)?;
+    functions::scene(lab, report, [&stage.one, &stage.two], &stage.subnet, &stage.group)?;
     source_dest_check(lab, report, &stage)?;
     elastic_ip(lab, report, &stage)?;
     secondary_address(lab, report, &stage)?;

@@ -1,10 +1,12 @@
-//! Small built-in programs that run inside an instance: ping, a TCP connect, an echo server, forwarding.
+//! Small built-in programs that run inside an instance: ping, a TCP connect, an echo server, forwarding, and raw
+//! frames over an ENA or a packet socket ([`Frames`]).
 //!
 //! They exist so that the demo needs no package: in a namespace instance they run as this binary
 //! (`trinic program …`, through `trinic exec`); a user-space guest runs its own of the same names and
 //! gives the same JSON. Each takes plain words, so that both kinds share one form.
 
 mod echo;
+mod frames;
 mod ping;
 
 use std::fmt;
@@ -14,6 +16,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
+pub use frames::{
+    CarrierName, EchoOutcome, FloodOutcome, Frames, PORTS, Path, RoundTripOutcome, SinkOutcome, Way,
+};
 pub use ping::PingOutcome;
 
 /// A program and its arguments.
@@ -44,6 +49,8 @@ pub enum Program {
     },
     /// Lets the instance pass on packets that are not its own.
     Forward,
+    /// Raw frames.
+    Frames(Frames),
 }
 
 /// How a TCP connect ended.
@@ -79,12 +86,15 @@ pub struct ConnectOutcome {
 
 impl Program {
     /// Reads the words of a program: `ping ADDRESS COUNT INTERVAL_MS [SOURCE]`, `tcp-connect ADDRESS PORT
-    /// TIMEOUT_MS`, `tcp-echo PORT`, `forward`.
+    /// TIMEOUT_MS`, `tcp-echo PORT`, `forward`, and those of [`Frames`].
     ///
     /// # Errors
     /// A sentence naming the word that is wrong.
     pub fn parse(words: &[String]) -> Result<Self> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        if let Some(frames) = Frames::parse(&words) {
+            return frames.map(Self::Frames);
+        }
         match words.as_slice() {
             ["ping", address, count, interval_ms, rest @ ..] => {
                 let count = number(count)?;
@@ -105,7 +115,10 @@ impl Program {
             }),
             ["tcp-echo", port] => Ok(Self::TcpEcho { port: number(port)? }),
             ["forward"] => Ok(Self::Forward),
-            _ => bail!("No such program: {words:?}; there are ping, tcp-connect, tcp-echo and forward"),
+            _ => bail!(
+                "No such program: {words:?}; there are ping, tcp-connect, tcp-echo, forward and frames-echo, -rtt, \
+                 -flood, -sink and -core"
+            ),
         }
     }
 
@@ -134,6 +147,7 @@ impl Program {
             }
             Self::TcpEcho { port } => vec!["tcp-echo".into(), port.to_string()],
             Self::Forward => vec!["forward".into()],
+            Self::Frames(frames) => frames.words(),
         }
     }
 
@@ -154,6 +168,7 @@ impl Program {
             Self::TcpConnect { to, timeout } => Ok(serde_json::to_value(connect(to, *timeout)?)?),
             Self::TcpEcho { port } => echo::serve(*port),
             Self::Forward => forward(),
+            Self::Frames(frames) => frames.run(),
         }
     }
 }

@@ -86,7 +86,7 @@ impl Devices {
 impl Worker {
     /// Gives every function one turn; returns the number of packets taken.
     #[inline]
-    pub(super) fn device_round(&mut self, now: Instant) -> usize {
+    pub fn device_round(&mut self, now: Instant) -> usize {
         let mut moved = 0;
         for turn in 0..self.devices.indices.len() {
             moved += self.device_turn(now, self.devices.indices[turn]);
@@ -102,76 +102,110 @@ impl Worker {
 
     /// One function's turn: a batch of packets through the switch and on.
     fn device_turn(&mut self, now: Instant, index: usize) -> usize {
-        let mut packets = std::mem::take(&mut self.devices.packets);
         let Some(port) = self.slots[index].as_mut().and_then(Slot::device_mut) else {
             return 0;
         };
         port.poll(now);
-        let count = port.take(&mut packets);
-        if count > 0 {
-            self.inbox.clear();
-            for packet in packets.iter_mut().take(count) {
-                self.counters.bytes += packet.total_bytes() as u64;
-                self.device_packet(now, index, packet);
-            }
-            self.counters.packets += count as u64;
-            self.flush();
+        let count = port.take(&mut self.devices.packets);
+        if count == 0 {
+            return 0;
         }
+        let mut packets = std::mem::take(&mut self.devices.packets);
+        self.inbox.clear();
+        self.device_batch(now, index, &mut packets[..count]);
+        self.counters.packets += count as u64;
+        self.flush();
         self.devices.packets = packets;
         count
     }
 
-    /// One packet that a driver sent: one call of the switch.
+    /// The packets of a turn: one call of the switch for all, then those for one receiver together.
     #[inline]
-    fn device_packet(&mut self, now: Instant, from: usize, packet: &mut TxPacket) {
-        let total_len = packet.total_bytes();
-        let offload = packet.offload();
-        let mut view = Packet {
-            total_len,
-            offload: Offload {
-                checksum_partial: checksum_is_partial(offload),
-                gso_size: offload.segmentation.map_or(0, |cut| cut.mss),
-            },
-            window: packet.window_mut(),
+    fn device_batch(&mut self, now: Instant, from: usize, packets: &mut [TxPacket]) {
+        let count = packets.len();
+        let mut verdicts = [Verdict::Replied; BATCH_PACKETS];
+        let mut views: [Packet<'_>; BATCH_PACKETS] = {
+            let mut packets = packets.iter_mut();
+            std::array::from_fn(|_| packets.next().map_or_else(no_view, view))
         };
+        let Self {
+            switch,
+            slots,
+            counters,
+            out,
+            ..
+        } = self;
         let port = port_id(from);
-        let disposition = match self.switch.process(now, port, &mut view, &mut self.out) {
-            Verdict::Forward { to } => self.forward(from, to, packet),
-            Verdict::Service { port } => {
-                self.device_service(now, port, packet);
-                Disposition::Sent
-            }
-            Verdict::Replied => Disposition::Sent,
-            Verdict::Drop(_) => Disposition::Dropped,
-        };
-        if let Some(port) = self.slots[from].as_mut().and_then(Slot::device_mut) {
-            port.complete(packet, disposition);
+        for view in &views[..count] {
+            counters.bytes += view.total_len as u64;
         }
-        if self.out.frame().is_some() {
-            self.reply(port);
+        let reply = |_, frame: &[u8]| {
+            if let Some(slot) = slot_mut(slots, port) {
+                slot.deliver(counters, frame);
+            }
+        };
+        switch.process_batch(now, port, &mut views[..count], &mut verdicts, out, reply);
+        let mut rest = &mut *packets;
+        let mut verdicts = &verdicts[..count];
+        while let Some(verdict) = verdicts.first() {
+            let alike = verdicts.iter().take_while(|other| *other == verdict).count();
+            let (run, others) = std::mem::take(&mut rest).split_at_mut(alike);
+            match verdict {
+                Verdict::Forward { to } => self.forward(from, *to, run),
+                Verdict::Service { port } => {
+                    for packet in &*run {
+                        self.device_service(now, *port, packet);
+                    }
+                    self.complete(from, run, Disposition::Sent);
+                }
+                Verdict::Replied => self.complete(from, run, Disposition::Sent),
+                Verdict::Drop(_) => self.complete(from, run, Disposition::Dropped),
+            }
+            (rest, verdicts) = (others, &verdicts[alike..]);
         }
     }
 
     /// From function to function the payload is copied once, from one driver's memory to the other's; to a
     /// port of the kernel, and back to the same function, through the batch.
     #[inline]
-    fn forward(&mut self, from: usize, to: PortId, packet: &mut TxPacket) -> Disposition {
-        let Ok(index) = usize::try_from(to.0) else {
-            return Disposition::Dropped;
-        };
+    fn forward(&mut self, from: usize, to: PortId, packets: &mut [TxPacket]) {
+        let index = usize::try_from(to.0).unwrap_or(usize::MAX);
         if let Ok([Some(source), Some(target)]) = self.slots.get_disjoint_mut([from, index])
-            && let (Some(source), Some(port)) = (source.device(), target.device_mut())
+            && let (Some(source), Some(port)) = (source.device_mut(), target.port.device_mut())
         {
-            let received = port.receive_packet(packet, source.memory());
-            target.count(&mut self.counters, Ok(received.into()));
-            return Disposition::Sent;
-        }
-        match self.gather(from, packet) {
-            Some((_, frame)) => {
-                self.outbox.push(Outgoing { to, frame });
-                Disposition::Sent
+            let mut lost = [0, 0];
+            for packet in packets {
+                match port.receive_packet(packet, source.memory()) {
+                    Received::Queued => {}
+                    Received::Full => lost[0] += 1,
+                    Received::Refused => lost[1] += 1,
+                }
+                source.complete(packet, Disposition::Sent);
             }
-            None => Disposition::Dropped,
+            target.queue_full += lost[0];
+            target.refused += lost[1];
+            self.counters.queue_full += lost[0];
+            self.counters.send_failures += lost[1];
+            return;
+        }
+        for packet in packets {
+            let disposition = match self.gather(from, packet) {
+                Some((_, frame)) => {
+                    self.outbox.push(Outgoing { to, frame });
+                    Disposition::Sent
+                }
+                None => Disposition::Dropped,
+            };
+            self.complete(from, std::slice::from_mut(packet), disposition);
+        }
+    }
+
+    /// Gives packets back to the driver that sent them.
+    fn complete(&mut self, from: usize, packets: &mut [TxPacket], disposition: Disposition) {
+        if let Some(port) = self.slots[from].as_mut().and_then(Slot::device_mut) {
+            for packet in packets {
+                port.complete(packet, disposition);
+            }
         }
     }
 
@@ -226,6 +260,30 @@ impl Worker {
             slot.count(counters, Ok(received.into()));
             false
         });
+    }
+}
+
+/// A packet as the switch sees it.
+#[inline]
+fn view(packet: &mut TxPacket) -> Packet<'_> {
+    let offload = packet.offload();
+    Packet {
+        total_len: packet.total_bytes(),
+        offload: Offload {
+            checksum_partial: checksum_is_partial(offload),
+            gso_size: offload.segmentation.map_or(0, |cut| cut.mss),
+        },
+        window: packet.window_mut(),
+    }
+}
+
+/// A place behind the last packet.
+#[inline]
+fn no_view<'a>() -> Packet<'a> {
+    Packet {
+        total_len: 0,
+        offload: Offload::default(),
+        window: &mut [],
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixDatagram;
 use std::time::Instant as StdInstant;
 
+use trinic_host::port::Port;
 use trinic_switch::tables::{
     Entry, Interface, PublicAddress, Route, RouteTable, Rule, RulePeer, RuleProtocol, SecurityGroup, Subnet,
     Target, TrackingTimeouts, Vpc,
@@ -16,7 +17,6 @@ use super::*;
 use crate::card::memory_port::MemoryPort;
 use crate::card::probe_frame;
 use crate::protocol::TraceRequest;
-use trinic_host::port::Port;
 
 const LIMIT: Duration = Duration::from_secs(5);
 

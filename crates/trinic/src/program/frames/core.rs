@@ -1,0 +1,242 @@
+//! What a frame costs the switching thread alone.
+//!
+//! A sender's driver, the card's worker and a receiver's driver take turns on one thread, over the same sockets,
+//! mapped memory and security groups as on a card, and each turn is timed by itself. So the figure needs no
+//! processor beside the one that it is measured on. It leaves out that the descriptors come from the caches of other
+//! processors, and that all three share the caches of this one.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+use trinic_switch::Switch;
+use trinic_switch::tables::{
+    Entry, Id, Interface, Revision, Route, RouteTable, Rule, RulePeer, RuleProtocol, SecurityGroup, Subnet,
+    Tables, Target, TrackingTimeouts, Vpc,
+};
+
+use super::carrier::{BURST, Carrier as _};
+use super::ena::Ena;
+use super::template::{Template, destination_port};
+use super::{Path, Way};
+use crate::card::clock;
+use crate::card::ena::Functions;
+use crate::card::services::Services;
+use crate::card::worker::{Handle, Message, Worker};
+use crate::protocol::{FunctionKind, InterfaceSpec};
+
+/// Runs it; the figures as JSON.
+pub(super) fn run(rounds: u32, bytes: u16, connections: u32) -> Result<serde_json::Value> {
+    ensure!(rounds > 0, "There is nothing to measure in 0 rounds");
+    let folder = Folder::new()?;
+    let services = Services::new(false, [7; 32])?;
+    let (worker, handle) = Worker::new(
+        Switch::new(trinic_switch::Config::default()),
+        services,
+        Box::new(drop),
+    )?;
+    // The drivers' commands are served by the worker on a thread of its own; then it comes back to this one.
+    let serving = std::thread::Builder::new()
+        .name("worker".into())
+        .spawn(move || worker.serve())?;
+    let ends = set_up(&handle, &folder, bytes);
+    handle.send(Message::Stop)?;
+    let mut worker = serving.join().ok().context("The worker has panicked")??;
+    let (mut near, mut far) = ends?;
+    let path = Path {
+        from: ADDRESSES[0],
+        to: ADDRESSES[1],
+        port: PORT,
+    };
+    let template = Template::new(MACS[0], &path, bytes, connections)?;
+    let mut next = 0;
+    // Every connection is known before the clock counts.
+    let warm_up = 2 * u64::from(connections) + 100 * BURST as u64;
+    let mut times: [Vec<f64>; 3] = Default::default();
+    let (mut warm, mut sent, mut received, mut round) = (0, 0, 0, 0);
+    while round < rounds {
+        let start = Instant::now();
+        let offered = near.flood(&template, &mut next)?;
+        let flooded = Instant::now();
+        let moved = worker.device_round(clock::now());
+        let switched = Instant::now();
+        let mut got = 0;
+        far.receive(&mut |head, _| got += usize::from(destination_port(head).is_some()))?;
+        let done = Instant::now();
+        (sent, received) = (sent + offered as u64, received + got as u64);
+        if warm < warm_up {
+            warm += offered as u64;
+            continue;
+        }
+        round += 1;
+        let parts = [
+            (switched.duration_since(flooded), moved),
+            (flooded.duration_since(start), offered),
+            (done.duration_since(switched), got),
+        ];
+        for (times, (time, count)) in times.iter_mut().zip(parts) {
+            if count > 0 {
+                times.push(per_frame(time, count));
+            }
+        }
+    }
+    ensure!(sent == received, "Of {sent} frames {received} arrived");
+    // What the worker was asked meanwhile is asked no more: drivers would wait for it when they go.
+    drop(worker);
+    let [switch, send, receive] = times.map(median);
+    Ok(json!({
+        "bytes": bytes, "connections": connections, "sent": sent, "received": received,
+        "switch_ns": switch, "sender_ns": send, "receiver_ns": receive, "switch_mpps": 1e3 / switch,
+    }))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a time is an approximation")]
+fn per_frame(time: Duration, frames: usize) -> f64 {
+    time.as_nanos() as f64 / frames as f64
+}
+
+/// The median round: rounds in which the thread lost its processor do not count.
+fn median(mut rounds: Vec<f64>) -> f64 {
+    rounds.sort_by(f64::total_cmp);
+    rounds.get(rounds.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Two functions on the worker, with a driver each.
+fn set_up(handle: &Handle, folder: &Folder, bytes: u16) -> Result<(Ena, Ena)> {
+    handle.load(tables())?;
+    let functions = Functions::new(false);
+    functions.set_worker(handle.clone());
+    let mut drivers = Vec::new();
+    for number in 0..2 {
+        let interface = spec(number);
+        let plug = functions.make(&interface)?;
+        handle.connect(Some(interface.id.clone()), plug)?;
+        let socket = folder.0.join(format!("{}.sock", interface.id));
+        functions.serve(&interface.id, &socket)?;
+        drivers.push(Ena::open(&socket, bytes, Way::Poll)?);
+    }
+    // The functions outlive the drivers, which is what their servers want; they end with the process.
+    std::mem::forget(functions);
+    let far = drivers.pop().context("There is no second driver")?;
+    let near = drivers.pop().context("There is no first driver")?;
+    Ok((near, far))
+}
+
+fn spec(number: usize) -> InterfaceSpec {
+    InterfaceSpec {
+        id: interface_id(number),
+        device_index: 1,
+        mac: MACS[number],
+        mtu: 9001,
+        ipv4: vec![ADDRESSES[number]],
+        ipv4_prefix_len: 24,
+        ipv4_router: None,
+        ipv6: Vec::new(),
+        dns: Vec::new(),
+        domain: String::new(),
+        network_card_index: 0,
+        ena: true,
+        ena_queue_pairs: 1,
+        function: FunctionKind::Ena,
+    }
+}
+
+/// A group that lets the VPC's own addresses in and out: narrower than everything, so each connection is tracked.
+fn tables() -> Tables {
+    let cidr = || "10.0.0.0/16".parse().ok();
+    let rule = |id: &str| {
+        Some(Rule {
+            id: id.into(),
+            protocol: RuleProtocol::Any,
+            from_port: -1,
+            to_port: -1,
+            peer: RulePeer::Cidr(cidr()?),
+        })
+    };
+    let mut entries = vec![
+        Entry::Vpc(Vpc {
+            id: "vpc-1".into(),
+            ipv4: "10.0.0.0/16".parse().into_iter().collect(),
+            ipv6: Vec::new(),
+            dns_support: true,
+        }),
+        Entry::Subnet(Subnet {
+            id: "subnet-1".into(),
+            vpc_id: "vpc-1".into(),
+            ipv4: "10.0.0.0/24".parse().ok(),
+            ipv6: None,
+            route_table_id: "rtb-1".into(),
+        }),
+        Entry::RouteTable(RouteTable {
+            id: "rtb-1".into(),
+            vpc_id: "vpc-1".into(),
+            routes: "10.0.0.0/16"
+                .parse()
+                .map(|destination| Route {
+                    destination,
+                    target: Target::Local,
+                })
+                .into_iter()
+                .collect(),
+        }),
+        Entry::SecurityGroup(SecurityGroup {
+            id: "sg-1".into(),
+            vpc_id: "vpc-1".into(),
+            inbound: rule("sgr-in").into_iter().collect(),
+            outbound: rule("sgr-out").into_iter().collect(),
+        }),
+    ];
+    entries.extend((0..2).map(|number| {
+        Entry::Interface(Interface {
+            id: interface_id(number),
+            vpc_id: "vpc-1".into(),
+            subnet_id: "subnet-1".into(),
+            mac: MACS[number],
+            ipv4: vec![ADDRESSES[number]],
+            ipv6: Vec::new(),
+            ipv4_prefixes: Vec::new(),
+            ipv6_prefixes: Vec::new(),
+            groups: vec!["sg-1".into()],
+            source_dest_check: true,
+            public: Vec::new(),
+            timeouts: TrackingTimeouts::default(),
+            instance_id: Some("i-1".into()),
+            allowances: None,
+        })
+    }));
+    Tables {
+        revision: Revision(1),
+        entries: entries
+            .into_iter()
+            .map(|entry| (entry.id().clone(), entry))
+            .collect(),
+    }
+}
+
+fn interface_id(number: usize) -> Id {
+    format!("eni-{number}").into()
+}
+
+/// A folder for the sockets, which goes with its owner.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("trinic-core-{}", std::process::id()));
+        std::fs::create_dir(&path).with_context(|| format!("Could not make {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A folder that stays behind is untidy, and nothing to fail for.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 4), Ipv4Addr::new(10, 0, 0, 5)];
+const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 4], [2, 0, 0, 0, 0, 5]];
+const PORT: u16 = 5000;
