@@ -91,7 +91,9 @@ What works, what is partial and what is absent. `cargo xtask support` writes thi
 | network ACLs | absent | security groups are the only filter |
 | NAT gateways, peering, VPC endpoints, transit gateways, flow logs | absent | the API says UnsupportedOperation |
 | IP fragments out of the VPC above 1500 bytes | absent | dropped with a named reason; with DF set the sender is told |
-| ENA and EFA functions, VM instances | absent | planned |
+| ENA functions | works | stock drivers in virtual machines; namespaces with `trinic:function=ena`; `trinic attach --vfio-user` |
+| virtual machines as instances | works | QEMU 10.1 or later; docs/images.md |
+| EFA functions | absent | planned |
 
 ## EC2 actions
 
