@@ -97,7 +97,7 @@ What works, what is partial and what is absent. `cargo xtask support` writes thi
 | ENA: PHC, flow steering, hardware timestamps, ENA Express (SRD) | absent | the device does not offer them |
 | ENA under DPDK, FreeBSD, iPXE | partial | built after their sources; not run |
 | virtual machines from a kernel or a disk | works | docs/images.md; KVM where a stock kernel boots under it, else translation |
-| taking an interface out of a running virtual machine | partial | its device stays plugged and dead, since QEMU cannot unplug it: docs/guests.md |
+| taking an interface out of a running virtual machine | works | around a fault of QEMU's, 28 times in the life of a machine: docs/devices.md, \"Unplugging under QEMU\" |
 | allowances of instance types: bandwidth, packets, connections, link-local | works | on for virtual machines, `trinic up --allowances` for all; what would be queued passes at once and is counted |
 | EFA functions | absent | planned |
 
