@@ -111,6 +111,13 @@ class EnaLab(Lab):
             process.terminate()
             process.wait(10)
 
+    @contextlib.contextmanager
+    def iperf_server(self):
+        """A server for bulk TCP in the namespace instance, which listens when the block begins."""
+        with self.serving("iperf3", "-s", stderr=subprocess.DEVNULL):
+            eventually(lambda: ":5201" in self.card.exec(self.peer, "ss", "-ltn").stdout, what="iperf3 listens")
+            yield
+
     def stop(self):
         self.card.stop()
 

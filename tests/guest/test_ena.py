@@ -33,7 +33,7 @@ def vm(request, lab):
 
 @pytest.fixture(scope="module")
 def iperf_server(lab):
-    with lab.serving("iperf3", "-s"):
+    with lab.iperf_server():
         yield
 
 
@@ -59,11 +59,12 @@ def test_dhcp_configures_it(lab, vm):
     assert "default via 10.80.1.1 dev eth0" in vm.check("ip route")
 
 
-def test_the_address_comes_soon_after_the_link(vm):
+def test_the_address_comes_soon_after_the_link(vm, capsys):
     """How long from "up" to the link and to the lease; printed, for a machine's load is in it."""
     vm.lease()
     begin, link, end = map(float, vm.check(UP_AND_LEASE, timeout=60).split())
-    print(f"{vm.kernel}: link after {link - begin:.2f} s, lease {end - link:.2f} s later")
+    with capsys.disabled():
+        print(f"\n{vm.kernel}: link after {link - begin:.2f} s, lease {end - link:.2f} s later")
     # The driver is told of the link when it makes its queues, not with the next keep-alive a second later, and
     # the first question is answered: a second one would go out after a second.
     said = vm.check("cat /run/dhcp/again.log")
@@ -247,7 +248,7 @@ def test_mtu(lab, vm, mtu):
     ping(vm, lab.peer_address, 2, min(mtu, 9001) - 28)
 
 
-def test_latency_after_idle(lab, vm):
+def test_latency_after_idle(lab, vm, capsys):
     """The first packet after two seconds of silence, which finds everybody asleep; measured, not judged."""
     vm.lease()
     first, second = [], []
@@ -256,8 +257,9 @@ def test_latency_after_idle(lab, vm):
         times = re.findall(r"time=([\d.]+)", ping(vm, lab.peer_address, 2))
         first.append(float(times[0]))
         second.append(float(times[1]))
-    print(f"{vm.kernel}: round trip after 2 s idle {min(first):.2f} to {max(first):.2f} ms, "
-          f"0.2 s later {min(second):.2f} to {max(second):.2f} ms")
+    with capsys.disabled():
+        print(f"\n{vm.kernel}: round trip after 2 s idle {min(first):.2f} to {max(first):.2f} ms, "
+              f"0.2 s later {min(second):.2f} to {max(second):.2f} ms")
 
 
 # The last test of the module with each kernel.

@@ -129,7 +129,7 @@ def captured_outside(lab, expression):
 @pytest.mark.parametrize("which", (0, 1))
 def test_bulk_to_and_from_a_namespace(lab, guests, which):
     guest = guests[which]
-    with lab.serving("iperf3", "-s"), settings(guests, "ethtool -K eth0 gro off"):
+    with lab.iperf_server(), settings(guests, "ethtool -K eth0 gro off"):
         with captured_outside(lab, f"tcp dst port {PORT}") as outside:
             iperf(guest, lab.peer_address, amount=str(BYTES))
         arrived = segments(outside)
@@ -149,7 +149,7 @@ def test_bulk_to_and_from_a_namespace(lab, guests, which):
 
 def test_what_leaves_without_offloads_is_right_outside(lab, guests):
     guest = guests[0]
-    with lab.serving("iperf3", "-s"), settings([guest], "ethtool -K eth0 tso off tx off gso off"):
+    with lab.iperf_server(), settings([guest], "ethtool -K eth0 tso off tx off gso off"):
         with captured_outside(lab, f"tcp dst port {PORT}") as outside:
             iperf(guest, lab.peer_address, amount=str(BYTES))
     found = segments(outside)
@@ -194,7 +194,7 @@ def test_a_forged_source_leaves_no_guest(lab, guests):
 def test_all_talk_at_once(lab, guests):
     """Three ends, six streams; the device is still well when all have ended."""
     one, two = guests
-    with lab.serving("iperf3", "-s"):
+    with lab.iperf_server():
         there = one.background(f"iperf3 -c {two.address} --bidir -n 1M")
         outside = two.background(f"iperf3 -c {lab.peer_address} --bidir -n 1M")
         ping(one, lab.peer_address, 5, 8000)

@@ -53,18 +53,23 @@ impl Map {
         Self { regions, bytes }
     }
 
-    /// A copy without a region, and that region.
-    pub(super) fn without(&self, address: u64, size: u64) -> Result<(Self, Arc<Region>), MapError> {
-        let at = self
-            .regions
-            .binary_search_by_key(&address, |region| region.base)
-            .ok()
-            .filter(|at| self.regions[*at].size == size)
-            .ok_or(MapError::NotMapped { address, size })?;
+    /// A copy without the regions of a range, and those. A range may not end within one.
+    pub(super) fn without(&self, address: u64, size: u64) -> Result<(Self, Vec<Arc<Region>>), MapError> {
+        let end = address.checked_add(size).filter(|_| size > 0);
+        let end = end.ok_or(MapError::Range { address, size })?;
+        let first = self.regions.partition_point(|region| region.end() <= address);
+        let last = self.regions.partition_point(|region| region.base < end);
+        let inside = self.regions.get(first..last).unwrap_or_default();
+        if let Some(split) = inside
+            .iter()
+            .find(|region| region.base < address || region.end() > end)
+        {
+            return Err(MapError::Split(split.base));
+        }
         let mut regions = self.regions.clone();
-        let region = regions.remove(at);
-        let bytes = self.bytes - region.size;
-        Ok((Self { regions, bytes }, region))
+        let gone: Vec<Arc<Region>> = regions.drain(first..last).collect();
+        let bytes = self.bytes - gone.iter().map(|region| region.size).sum::<u64>();
+        Ok((Self { regions, bytes }, gone))
     }
 
     /// The region that holds an address.

@@ -108,9 +108,12 @@ pub enum MapError {
     /// What was given is not a file of memory or of a local disk: accesses could wait for the client.
     #[error("A file of type {0:#x} cannot be guest memory")]
     FileType(u64),
-    /// No map has this address and size.
-    #[error("Nothing of {size} bytes is mapped at {address:#x}")]
-    NotMapped {
+    /// The range to be unmapped ends within the map at this address.
+    #[error("The map at {0:#x} goes only as a whole")]
+    Split(u64),
+    /// The range to be unmapped is empty, or wraps.
+    #[error("{size} bytes at {address:#x} are no range")]
+    Range {
         /// Bus address.
         address: u64,
         /// Bytes.
@@ -198,19 +201,22 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Takes a map away that has exactly this address and size: no access finds it from now on.
+    /// Takes the maps of a range away, if there are any: no access finds them from now on. With an emulated IOMMU
+    /// QEMU so empties an address space, of which it does not say what is in it.
+    ///
+    /// Source: `VFIO_IOMMU_UNMAP_DMA`, [linux/vfio.h]: a range may hold several maps or none, and may split none.
     ///
     /// # Errors
     ///
-    /// When there is none.
+    /// When a map is only partly in the range; nothing is taken away then.
     pub fn unmap(&self, address: u64, size: u64) -> Result<Unmapped, MapError> {
         let _alone = self.lock();
         let map = self.shared.map.load_full();
-        let (map, region) = map.without(address, size)?;
-        self.publish(map);
-        Ok(Unmapped {
-            regions: vec![region],
-        })
+        let (map, regions) = map.without(address, size)?;
+        if !regions.is_empty() {
+            self.publish(map);
+        }
+        Ok(Unmapped { regions })
     }
 
     /// Takes every map away.
@@ -433,6 +439,14 @@ impl fmt::Debug for GuestMemory {
 #[must_use = "the memory is let go of when this is dropped"]
 pub struct Unmapped {
     regions: Vec<Arc<Region>>,
+}
+
+impl Unmapped {
+    /// Nothing was there to be taken away.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.regions.is_empty()
+    }
 }
 
 impl Drop for Unmapped {

@@ -155,12 +155,16 @@ fn what_cannot_be_mapped_is_refused() {
     map(0x3000, 0x1000, 0).unwrap();
     memory.map(0, 0x1000, None, 0, Access::BOTH).unwrap();
     assert!(matches!(map(0x8000, 0x1000, 0), Err(MapError::TooMany(4))));
-    for (address, size) in [(0x4000, 0x1000), (0x5000, 0x1000), (0x8000, 0x1000)] {
+    for (address, size) in [(0x4000, 0x1000), (0x5000, 0x1000), (0x5000, 0x2000), (0, 0x5000)] {
         assert!(matches!(
             memory.unmap(address, size),
-            Err(MapError::NotMapped { .. })
+            Err(MapError::Split(0x4000))
         ));
     }
+    for (address, size) in [(0x4000, 0), (0x4000, u64::MAX)] {
+        assert!(matches!(memory.unmap(address, size), Err(MapError::Range { .. })));
+    }
+    assert_eq!(memory.size(), (4, 0x5000));
     let (_read, write) = rustix::pipe::pipe().unwrap();
     drop(memory.clear());
     let pipe = memory.map(0, 0x1000, Some(write.as_fd()), 0, Access::BOTH);
@@ -193,6 +197,24 @@ fn unmapping_is_final_for_handles_and_windows() {
     rustix::io::pread(&file, &mut bytes, 8).unwrap();
     assert_eq!(bytes, [9, 0, 0, 0]);
     assert!(!memory.is_faulted());
+}
+
+#[test]
+fn a_range_takes_every_map_within_it() {
+    let (memory, file) = (small_memory(), memfd(0x10_0000));
+    let map = |address, size| memory.map(address, size, Some(file.as_fd()), 0, Access::BOTH);
+    for (address, size) in [(0, 0x1000), (0x1000, 0x2000), (0x8000, 0x1000)] {
+        map(address, size).unwrap();
+    }
+    let gone = memory.unmap(0x1000, 0x7000).unwrap();
+    assert!(!gone.is_empty());
+    assert_eq!(memory.size(), (2, 0x2000));
+    assert!(memory.read(0x1000, &mut [0]).is_err() && memory.read(0xfff, &mut [0]).is_ok());
+    assert!(memory.unmap(0x1000, 0x7000).unwrap().is_empty());
+    drop(memory.unmap(0, 1 << 63).unwrap());
+    assert_eq!(memory.size(), (0, 0));
+    // What a range left free can be mapped again.
+    map(0, 0x10_0000).unwrap();
 }
 
 #[test]

@@ -193,7 +193,11 @@ fn dma_unmap<F: Function>(parts: &mut Parts<F>, unmap: DmaUnmap) -> Handled {
     let gone = match unmap.flags.get() {
         0 => {
             let gone = parts.memory.unmap(unmap.address.get(), unmap.size.get());
-            gone.map_err(|_| Refusal::Unmap)?
+            let gone = gone.map_err(|_| Refusal::Unmap)?;
+            if gone.is_empty() {
+                return Ok(Answer::of(&[unmap.as_bytes()]));
+            }
+            gone
         }
         vfio::UNMAP_ALL => parts.memory.clear(),
         _ => return Err(Refusal::Unmap.into()),
