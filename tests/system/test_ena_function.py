@@ -126,7 +126,7 @@ def test_round_trips(lab, way):
     near, far = lab.near, lab.far
     echo = started(lab.card, far.instance, "frames-echo", far.id, PORT, 1500, way)
     eventually(lambda: running(far), what="the far driver")
-    got = near.probe("frames-rtt", near.address, far.address, PORT, 200, way)
+    got = near.probe("frames-rtt", near.address, far.address, PORT, 200, 20_000, way)
     assert (got["count"], got["lost"]) == (200, 0)
     assert got["p50_us"] > 0
     assert finished(echo)["echoed"] == 200
@@ -137,7 +137,7 @@ def test_an_ena_and_a_tap_meet(lab):
     near = lab.near
     echo = started(lab.card, lab.two["InstanceId"], "frames-echo", "eth0", PORT, 1500, "wait")
     eventually(
-        lambda: near.probe("frames-rtt", near.address, lab.two["PrivateIpAddress"], PORT, 3, "wait")["count"] == 3,
+        lambda: near.probe("frames-rtt", near.address, lab.two["PrivateIpAddress"], PORT, 3, 2000, "wait")["count"] == 3,
         what="an answer",
     )
     assert finished(echo)["echoed"] >= 3
@@ -145,8 +145,6 @@ def test_an_ena_and_a_tap_meet(lab):
 
 def test_a_killed_program_frees_the_function(lab):
     near = lab.near
-    before = lab.card.exec(near.instance, "sh", "-c", "echo $$", check=True)
-    assert before.returncode == 0
     holder = started(lab.card, near.instance, "frames-echo", near.id, PORT, 60_000, "poll")
     eventually(lambda: running(near), what="the driver")
     second = lab.card.run("probe", near.instance, "frames-echo", near.id, str(PORT), "1", "poll", check=False)
@@ -170,7 +168,6 @@ def test_detach_takes_the_socket_away(lab):
 def test_a_wrong_tag_says_so(lab):
     other = lab.instance(lab.net, [lab.sg])
     wrong = Function(lab, other, "efa2")
-    eventually(lambda: "can be tap or ena" in lab.card.run("status", check=False).stdout
-               or "can be tap or ena" in lab.card.run("ls", check=False).stdout
-               or "can be tap or ena" in lab.card.tail(), what="the error")
+    said = eventually(lambda: lab.card.json("ls")["problems"].get(wrong.id), what="the error")
+    assert "trinic:function" in said and "'efa2'" in said.replace('"', "'") and "tap or ena" in said
     assert not wrong.has_socket()

@@ -28,7 +28,8 @@ Programs:
   tcp-echo PORT                            serves until interrupted
   forward                                  lets the instance route
   frames-echo CARRIER PORT IDLE_MS WAY     turns raw UDP frames around until none came for IDLE_MS
-  frames-rtt CARRIER FROM TO PORT COUNT WAY
+  frames-rtt CARRIER FROM TO PORT COUNT TIME_MS WAY
+                                           COUNT round trips, or as many as TIME_MS allows
   frames-flood CARRIER FROM TO PORT TIME_MS BYTES CONNECTIONS
   frames-sink CARRIER PORT IDLE_MS BYTES   counts what a flood delivers
 

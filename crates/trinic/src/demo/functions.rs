@@ -159,7 +159,7 @@ fn measure(lab: &Lab, ends: &[End; 2], way: Way) -> Result<Measured> {
         &Program::Frames(Frames::Sink {
             carrier: far.carrier.clone(),
             port: PORT,
-            idle: Duration::from_millis(300),
+            idle: Duration::from_millis(200),
             bytes: PACKET_BYTES,
         }),
     )?;
@@ -182,6 +182,7 @@ fn measure(lab: &Lab, ends: &[End; 2], way: Way) -> Result<Measured> {
             carrier: near.carrier.clone(),
             path,
             count: ROUND_TRIPS,
+            time: ROUND_TRIP_TIME,
             way,
         }),
     )?;
@@ -247,7 +248,9 @@ const PORT: u16 = 5000;
 /// The smallest frame: 64 bytes with its check sequence.
 const PACKET_BYTES: u16 = 46;
 /// How long packets are sent.
-const FLOOD: Duration = Duration::from_millis(600);
-const ROUND_TRIPS: u32 = 2000;
+const FLOOD: Duration = Duration::from_millis(500);
+const ROUND_TRIPS: u32 = 1000;
+/// How long they may take on a busy machine.
+const ROUND_TRIP_TIME: Duration = Duration::from_millis(400);
 /// Time for a program in an instance to start.
 const START: Duration = Duration::from_millis(150);

@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result};
 use trinic_ena::driver::{Buffer, Config, Driver, Frame, QueuePair};
 use trinic_host::vfio_user::{Client, ClientOptions};
 use trinic_pci::Memory as _;
-use trinic_wire::ethernet;
 
 use super::Way;
 use super::carrier::{BURST, Carrier, HEAD};
@@ -168,7 +167,7 @@ impl Carrier for Ena {
 /// Room for a frame, an odd number of cache lines: the first lines of all buffers then fall into different sets of
 /// the processor's cache.
 fn buffer_bytes(packet_bytes: u16) -> u32 {
-    let frame = u32::from(packet_bytes).max(STANDARD_BYTES) + ethernet::HEADER_LEN as u32;
+    let frame = u32::from(packet_bytes).max(STANDARD_BYTES) + ETHERNET_BYTES;
     (frame.div_ceil(LINE_BYTES) | 1) * LINE_BYTES
 }
 
@@ -177,3 +176,5 @@ const DEPTH: u16 = 1024;
 /// No buffer is smaller than packet programs usually have them.
 const STANDARD_BYTES: u32 = 2048;
 const LINE_BYTES: u32 = 64;
+/// Source: IEEE 802.3: two addresses and a type.
+const ETHERNET_BYTES: u32 = 14;

@@ -42,8 +42,10 @@ pub enum Frames {
         carrier: CarrierName,
         /// Between whom.
         path: Path,
-        /// How many.
+        /// How many, at most.
         count: u32,
+        /// No round trip is begun later.
+        time: Duration,
         /// How it waits.
         way: Way,
     },
@@ -142,8 +144,8 @@ impl Frames {
     }
 
     fn round_trip(arguments: &[&str]) -> Result<Self> {
-        let [carrier, from, to, port, count, way] = arguments else {
-            bail!("frames-rtt has the arguments CARRIER FROM TO PORT COUNT poll|wait");
+        let [carrier, from, to, port, count, time_ms, way] = arguments else {
+            bail!("frames-rtt has the arguments CARRIER FROM TO PORT COUNT TIME_MS poll|wait");
         };
         let count = number(count)?;
         if !(1..=COUNT_MOST).contains(&count) {
@@ -153,6 +155,7 @@ impl Frames {
             carrier: CarrierName::parse(carrier),
             path: Path::parse(from, to, port)?,
             count,
+            time: milliseconds(time_ms)?,
             way: Way::parse(way)?,
         })
     }
@@ -215,12 +218,14 @@ impl Frames {
                 carrier,
                 path,
                 count,
+                time,
                 way,
             } => {
                 put(&"frames-rtt");
                 put(carrier);
                 path.words(&mut put);
                 put(count);
+                put(&time.as_millis());
                 put(way);
             }
             Self::Flood {
@@ -280,8 +285,9 @@ impl Frames {
                 carrier,
                 path,
                 count,
+                time,
                 way,
-            } => serde_json::to_value(work::round_trip(carrier, path, *count, *way)?)?,
+            } => serde_json::to_value(work::round_trip(carrier, path, (*count, *time), *way)?)?,
             Self::Flood {
                 carrier,
                 path,
@@ -406,7 +412,7 @@ mod tests {
     fn words_and_programs_are_each_other() {
         for words in [
             "frames-echo eth0 5000 2000 wait",
-            "frames-rtt /run/trinic/eni-1.sock 10.0.0.1 10.0.0.2 5000 1000 poll",
+            "frames-rtt /run/trinic/eni-1.sock 10.0.0.1 10.0.0.2 5000 1000 300 poll",
             "frames-flood eth0 10.0.0.1 10.0.0.2 5000 1000 46 131072",
             "frames-sink /run/trinic/eni-1.sock 5000 2000 9001",
             "frames-core 1000 46 256",

@@ -160,14 +160,23 @@ pub(super) fn flood(
     Ok(FloodOutcome { sent, seconds, cpu_s })
 }
 
-pub(super) fn round_trip(name: &CarrierName, path: &Path, count: u32, way: Way) -> Result<RoundTripOutcome> {
+pub(super) fn round_trip(
+    name: &CarrierName,
+    path: &Path,
+    (count, time): (u32, Duration),
+    way: Way,
+) -> Result<RoundTripOutcome> {
     let mut carrier = carrier::open(name, 1500, way, &[SOURCE_PORT_FIRST])?;
     let template = Template::new(carrier.mac(), path, ROUND_TRIP_BYTES, 1)?;
     let mut pause = Pause::new(way);
     let mut times_ns = Vec::new();
     let mut first = None;
     let mut lost = 0;
+    let begin = Instant::now();
     for number in 0..count {
+        if number > 0 && begin.elapsed() >= time {
+            break;
+        }
         let sequence = u64::from(number).to_be_bytes();
         let frame = template.whole(0, &sequence);
         let start = Instant::now();
