@@ -102,10 +102,10 @@ impl Worker {
 
     /// One function's turn: a batch of packets through the switch and on.
     fn device_turn(&mut self, now: Instant, index: usize) -> usize {
-        let mut packets = std::mem::take(&mut self.devices.packets);
         let Some(port) = self.slots[index].as_mut().and_then(Slot::device_mut) else {
             return 0;
         };
+        let mut packets = std::mem::take(&mut self.devices.packets);
         port.poll(now);
         let count = port.take(&mut packets);
         if count > 0 {
