@@ -502,5 +502,5 @@ fn a_spec_of_an_older_control_is_understood() {
         "ipv4_prefix_len": 24, "ipv4_router": null, "ipv6": [], "dns": [], "domain": "",
     });
     let spec: crate::protocol::InterfaceSpec = serde_json::from_value(old).unwrap();
-    assert_eq!((spec.ena, spec.ena_queue_pairs), (false, 0, None));
+    assert_eq!((spec.ena, spec.ena_queue_pairs), (false, 0));
 }

@@ -37,6 +37,11 @@ pub(crate) fn run_inside() -> bool {
         return false;
     }
     let mut guest = Guest::connect(n.parse().unwrap(), Path::new(socket));
+    // nsenter is the parent of what it runs: who started that ends both by its end of stdin.
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::exit(0);
+    });
     print!("running");
     std::io::Write::flush(&mut std::io::stdout()).unwrap();
     guest.answer_while(|| true);
@@ -127,10 +132,19 @@ fn tag() {
     assert!(guest.pings(10));
     answers(&mut guest, pids[0], "10.0.0.21");
     // Its processes have the socket, and cannot put anything in its place.
-    let seen = as_one_of(pids[1], &["test", "-S", "/run/trinic/eni-21.sock"])
-        .status()
+    drop(guest);
+    let program = std::env::current_exe().unwrap();
+    let ena = ["inside", "ena", "21", "/run/trinic/eni-21.sock"];
+    let command = [&[program.to_str().unwrap()][..], &ena].concat();
+    let mut driver = as_one_of(pids[1], &command)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
         .unwrap();
-    assert!(seen.success());
+    eventually("a driver inside answers", || pings(pids[0], "10.0.0.21"));
+    drop(driver.stdin.take());
+    driver.wait().unwrap();
+    let mut guest = Guest::connect(21, &socket);
     let mut rm = Command::new("nsenter");
     rm.args([
         "-t",
@@ -143,7 +157,10 @@ fn tag() {
     ]);
     let touched = rm.output().unwrap();
     let said = String::from_utf8_lossy(&touched.stderr);
-    assert!(said.contains("denied") && socket.exists(), "{touched:?}");
+    assert!(
+        said.contains("Read-only file system") && socket.exists(),
+        "{touched:?}"
+    );
 
     // As a tap it is a network device, and the function is gone; and back.
     let has_device = || {
@@ -228,6 +245,7 @@ fn killed_client() {
     for _ in 0..3 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["inside", "ena", "20", socket.to_str().unwrap()])
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

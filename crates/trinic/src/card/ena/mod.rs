@@ -153,12 +153,25 @@ impl Functions {
         Ok(Plug::Ena(Box::new(port)))
     }
 
-    /// Lets clients reach a function at a socket.
+    /// Lets clients of the card's own user reach a function at a socket.
     ///
     /// # Errors
     ///
     /// When the function was not made, or the socket cannot be opened.
     pub fn serve(&self, interface: &str, path: &Path) -> anyhow::Result<()> {
+        self.serve_to(interface, path, false)
+    }
+
+    /// As [`Self::serve`], and every user may connect whom the directory lets in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::serve`].
+    pub fn serve_to_all(&self, interface: &str, path: &Path) -> anyhow::Result<()> {
+        self.serve_to(interface, path, true)
+    }
+
+    fn serve_to(&self, interface: &str, path: &Path, is_for_all: bool) -> anyhow::Result<()> {
         let mut entries = self.entries();
         let Some((id, entry)) = entries.remove_entry(interface) else {
             anyhow::bail!("Interface {interface} has no function");
@@ -167,7 +180,11 @@ impl Functions {
             entries.insert(id, entry);
             return Ok(());
         };
-        let handle = Server::bind(path, *parts)?.spawn()?;
+        let server = Server::bind(path, *parts)?;
+        if is_for_all {
+            server.open_to_all()?;
+        }
+        let handle = server.spawn()?;
         entries.insert(id, Entry::Served(handle, path.to_owned()));
         Ok(())
     }
