@@ -46,7 +46,8 @@ struct Scene {
     card: Card,
     pids: Vec<u32>,
     socket: PathBuf,
-    ping: Child,
+    /// Taken when it has been asked how it went.
+    ping: Option<Child>,
     resident_bytes: u64,
 }
 
@@ -65,7 +66,7 @@ impl Scene {
             card,
             pids,
             socket,
-            ping,
+            ping: Some(ping),
             resident_bytes,
         }
     }
@@ -99,9 +100,10 @@ impl Scene {
         );
         drop(guest);
         assert!(pings(self.pids[0], "10.0.0.11"));
-        let pid = rustix::process::Pid::from_raw(i32::try_from(self.ping.id()).unwrap()).unwrap();
+        let ping = self.ping.take().unwrap();
+        let pid = rustix::process::Pid::from_raw(i32::try_from(ping.id()).unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-        let output = self.ping.wait_with_output().unwrap();
+        let output = ping.wait_with_output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         let line = said
             .lines()
@@ -124,6 +126,16 @@ impl Scene {
             "the card grew from {} to {now} bytes",
             self.resident_bytes
         );
+    }
+}
+
+impl Drop for Scene {
+    /// A trial that fails leaves nothing either.
+    fn drop(&mut self) {
+        if let Some(mut ping) = self.ping.take() {
+            let _ = ping.kill();
+            let _ = ping.wait();
+        }
     }
 }
 
@@ -494,6 +506,12 @@ fn connections() {
             let _ = stream.shutdown(Shutdown::Write);
         }
     }
+    // In the storm most were turned away, since one was in at a time; now one that is surely heard.
+    let mut raw = Raw::connect(&scene.socket);
+    assert_ne!(raw.ask(99, &[&[0; 64]], &[]).unwrap().0, 0);
+    let lost = [1u16.to_ne_bytes().to_vec(), vec![9, 0], words(&[u32::MAX, 0, 0])].concat();
+    std::io::Write::write_all(&mut raw.stream, &lost).unwrap();
+    assert_eq!(raw.read(0, 0, 4), None);
     let guest = Guest::connect(20, &scene.socket);
     for _ in 0..50 {
         drop(UnixStream::connect(&scene.socket));
