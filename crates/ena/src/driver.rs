@@ -47,9 +47,9 @@ use crate::spec::descriptor::InterruptControl;
 pub struct Config {
     /// Queue pairs, at most as many as the device has.
     pub queue_pairs: u16,
-    /// Entries of each transmit queue, a power of two; halved until the device is content.
+    /// Entries of each transmit queue, a power of two, 16 at least; lowered to what the device offers.
     pub tx_depth: u16,
-    /// Entries of each receive queue, a power of two; halved until the device is content.
+    /// Entries of each receive queue, a power of two, 16 at least; lowered to what the device offers.
     pub rx_depth: u16,
     /// MTU, bytes without the Ethernet header.
     pub mtu: u32,

@@ -513,6 +513,12 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
                 let status = checked(class.status & !L3_ERROR, class, true);
                 let put = path.put(out, Payload::Bytes(bytes), out.len() + bytes.len(), status, class);
                 outcome = outcome.and(put);
+                if outcome.is_err() {
+                    // What is missing for one is missing for the rest, and a sender can ask for thousands.
+                    let rest = frame.segment_count() - index - 1;
+                    path.statistics.rx_drops += u64::try_from(rest).unwrap_or_default();
+                    break;
+                }
             }
             outcome
         })

@@ -7,7 +7,7 @@ pub enum TxFault {
     /// The queue is stopped: the tail is further than the ring is long.
     #[error("The doorbell is beyond the ring")]
     Doorbell,
-    /// The queue is stopped: the ring is full and has no last descriptor.
+    /// The queue is stopped: the ring is full and has no last descriptor, or 64 in a row are no last one.
     #[error("The ring is full of a packet without end")]
     Endless,
     /// The queue is stopped: a descriptor before the tail was not written in this turn of the ring.
@@ -43,6 +43,28 @@ pub enum TxFault {
     /// The packet cannot be cut into segments as asked.
     #[error("A packet cannot be cut into segments as asked")]
     Segmentation,
+}
+
+impl TxFault {
+    /// As counters are shown.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Doorbell => "tx-doorbell",
+            Self::Endless => "tx-endless",
+            Self::Phase => "tx-phase",
+            Self::Ring => "tx-ring",
+            Self::Completion => "tx-completion",
+            Self::First => "tx-first",
+            Self::Meta => "tx-meta",
+            Self::Buffers => "tx-buffers",
+            Self::Header => "tx-header",
+            Self::Length => "tx-length",
+            Self::Buffer => "tx-buffer",
+            Self::Offload => "tx-offload",
+            Self::Segmentation => "tx-segmentation",
+        }
+    }
 }
 
 /// What is wrong with what a driver put into a receive queue.
@@ -91,6 +113,26 @@ pub enum RxDrop {
     /// The driver's queue made no sense.
     #[error(transparent)]
     Fault(#[from] RxFault),
+}
+
+impl RxDrop {
+    /// As counters are shown.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoQueue => "rx-no-queue",
+            Self::Stopped => "rx-stopped",
+            Self::NoDescriptors => "rx-no-descriptors",
+            Self::TooLong => "rx-too-long",
+            Self::Offload => "rx-offload",
+            Self::Source => "rx-source",
+            Self::Fault(RxFault::Doorbell) => "rx-doorbell",
+            Self::Fault(RxFault::Phase) => "rx-phase",
+            Self::Fault(RxFault::Ring) => "rx-ring",
+            Self::Fault(RxFault::Completion) => "rx-completion",
+            Self::Fault(RxFault::Buffer) => "rx-buffer",
+        }
+    }
 }
 
 /// How often each of the reasons came up.

@@ -20,6 +20,11 @@ use crate::spec::descriptor::{DESCRIPTOR_BYTES, L3_IPV6, L4_TCP, TxControl, TxDe
 /// Bytes of descriptors or pushed entries that are copied in at once.
 const CACHE_BYTES: usize = 2048;
 
+/// Descriptors of a packet that are looked at before its ring is taken for nonsense, so that a turn of a queue
+/// reads a bounded number of them however its doorbell moves. More than three times what a packet may have: one
+/// that is only too long is completed, and its queue goes on.
+const CHAIN_MOST: usize = 64;
+
 /// First and last descriptor of a packet in one.
 const WHOLE: u32 = TxControl::new().with_first(true).with_last(true).into_bits();
 const META: u32 = TxControl::new().with_meta(true).into_bits();
@@ -278,6 +283,9 @@ impl Transmitter {
             at_start = false;
             if control.last() {
                 break;
+            }
+            if gathered.count == CHAIN_MOST {
+                return Err(Refusal::Stop(TxFault::Endless));
             }
         }
         self.head = after(entry, slot);

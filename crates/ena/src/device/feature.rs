@@ -191,8 +191,8 @@ impl<M: Memory, I: Interrupts, L: Link> Device<M, I, L> {
             max_rx_sq_depth: rx_depth,
             max_rx_cq_depth: rx_depth,
             max_tx_header: U32::new(MAX_TX_HEADER),
-            max_tx_descriptors: U16::new(layout::MAX_DESCRIPTORS),
-            max_rx_descriptors: U16::new(layout::MAX_DESCRIPTORS),
+            max_tx_descriptors: U16::new(layout::MAX_TX_DESCRIPTORS),
+            max_rx_descriptors: U16::new(layout::MAX_RX_DESCRIPTORS),
         }
     }
 

@@ -14,6 +14,7 @@
 use trinic_pci::{BarSpec, msix};
 
 use super::Config;
+use crate::datapath::MAX_RX_BUFFERS;
 use crate::spec::admin::Direction;
 
 /// Most queue pairs: what EC2's instance types offer at most, and what fits into the mapped pages. Source: AWS,
@@ -33,8 +34,14 @@ pub const MIN_MTU: u32 = 68;
 /// Largest MTU that a driver can be offered; EC2 carries 9001.
 pub const MAX_MTU: u32 = 9216;
 
-/// Most descriptors of a packet in either direction. Source: `ENA_PKT_MAX_BUFS` of the Linux driver.
-pub const MAX_DESCRIPTORS: u16 = 19;
+/// Most descriptors of a packet that a driver sends. Source: `ENA_PKT_MAX_BUFS` of the Linux driver.
+pub const MAX_TX_DESCRIPTORS: u16 = 19;
+
+/// Most descriptors of a packet that a driver receives: what the datapath uses at most, and what the DPDK driver
+/// has room for. Source: `ENA_PKT_MAX_BUFS` of DPDK's ena_ethdev.h; the Linux driver takes any number up to 19
+/// for its `max_rx_sgl_size`.
+pub const MAX_RX_DESCRIPTORS: u16 = 17;
+const _: () = assert!(MAX_RX_DESCRIPTORS as usize == MAX_RX_BUFFERS);
 
 /// Bytes of BAR 0.
 pub const BAR0_BYTES: u64 = 0x4000;

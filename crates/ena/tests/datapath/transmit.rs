@@ -160,6 +160,21 @@ fn rings_that_cannot_be_trusted_stop() {
     rig.ring();
     assert!(rig.take().is_empty());
     assert_eq!(rig.path.faults().tx(TxFault::Endless), 1);
+    // Descriptors without end, of which the doorbell announces one more each time: read once, not each time.
+    let mut rig = Rig::new();
+    rig.create_tx(Rig::host_tx(256));
+    for index in 0..63 {
+        let control = rig.control(1, 10, index == 0, false);
+        rig.descriptor(TxDescriptor::data(control, TxRequest::new(), TX_BUFFERS, 0));
+    }
+    rig.ring();
+    assert!(rig.take().is_empty());
+    assert_eq!(rig.path.faults().tx(TxFault::Endless), 0);
+    let control = rig.control(1, 10, false, false);
+    rig.descriptor(TxDescriptor::data(control, TxRequest::new(), TX_BUFFERS, 0));
+    rig.ring();
+    assert!(rig.take().is_empty());
+    assert_eq!(rig.path.faults().tx(TxFault::Endless), 1);
     // A ring outside the memory.
     let mut rig = Rig::new();
     let mut queue = Rig::host_tx(16);

@@ -44,7 +44,7 @@ fn max_queues() {
         .map(|word| u32::from_le_bytes(word.try_into().unwrap()))
         .collect();
     assert_eq!(words, [4, 4, 4, 4, 1024, 1024, 8192, 8192, 96]);
-    assert_eq!(payload[40..44], [19, 0, 19, 0]);
+    assert_eq!(payload[40..44], [19, 0, 17, 0]);
 }
 
 #[test]

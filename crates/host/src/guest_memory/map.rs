@@ -241,14 +241,13 @@ const HUGETLBFS: u64 = 0x9584_58f6;
 
 /// File systems whose pages the kernel itself brings: an access of a file on FUSE or on a network would wait for
 /// as long as the client, or a server of its choice, likes. memfds are of tmpfs or hugetlbfs.
-const FILE_SYSTEMS: [u64; 9] = [
+const FILE_SYSTEMS: [u64; 8] = [
     HUGETLBFS,
     0x0102_1994, // tmpfs
     0x8584_58f6, // ramfs
     0xef53,      // ext2, ext3, ext4
     0x5846_5342, // XFS
     0x9123_683e, // Btrfs
-    0x794c_7630, // overlayfs
     0xf2f5_2010, // F2FS
     0x2fc1_2fc1, // ZFS
 ];

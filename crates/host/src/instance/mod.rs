@@ -37,7 +37,8 @@ pub struct InstanceOptions {
     pub id: String,
     /// Host name inside.
     pub hostname: String,
-    /// Directory of the host that appears as /run/trinic inside, writable. It must exist.
+    /// Directory of the host that appears as /run/trinic inside, read-only: sockets there can be connected to.
+    /// It must exist.
     pub run_dir: PathBuf,
     /// Decoded user data: run once as a script when it starts with `#!`.
     pub user_data: Option<Vec<u8>>,

@@ -44,6 +44,11 @@ pub(super) fn arrange(options: &InstanceOptions) -> Result<Vec<String>> {
     }
     fs::create_dir(RUN_TRINIC).step(|| format!("create {RUN_TRINIC}"))?;
     attach(&run_dir, Path::new(RUN_TRINIC))?;
+    // The card makes, opens and removes its sockets there by name; nothing inside may take their place. A socket
+    // can be connected to on a read-only mount.
+    let flags =
+        MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount_remount(RUN_TRINIC, flags, c"").step(|| format!("protect {RUN_TRINIC}"))?;
     arrange_dev(&devices)?;
     arrange_proc_and_sys(&mut remarks)?;
     fs::create_dir(PRIVATE_ETC).step(|| format!("create {PRIVATE_ETC}"))?;

@@ -3,13 +3,18 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use trinic_pci::Function;
 use trinic_wire::time::Instant;
 
@@ -63,32 +68,42 @@ impl<F: Function> Parts<F> {
 pub struct Server<F> {
     parts: Parts<F>,
     listener: Option<UnixListener>,
-    path: Option<PathBuf>,
+    place: Option<Place>,
 }
 
 impl<F: Function + Send + 'static> Server<F> {
-    /// A server whose clients connect to a path. A socket that nobody listens on any more is replaced.
+    /// A server whose clients connect to a path. A socket that nobody listens on any more is replaced. Only the
+    /// user who runs this may connect: who can, has the function, and gives the process memory to map.
     ///
     /// # Errors
     ///
     /// When somebody listens there, or the kernel refuses.
     pub fn bind(path: &Path, parts: Parts<F>) -> Result<Self> {
         let what = || format!("listen on {}", path.display());
-        let bound = UnixListener::bind(path);
-        let listener = match bound {
+        let listener = match listen(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path) => {
                 std::fs::remove_file(path).step(what)?;
-                UnixListener::bind(path)
+                listen(path)
             }
             other => other,
         };
         let listener = listener.step(what)?;
-        listener.set_nonblocking(true).step(what)?;
+        let place = Place::of(path).step(what)?;
         Ok(Self {
             parts,
             listener: Some(listener),
-            path: Some(path.to_owned()),
+            place: Some(place),
         })
+    }
+
+    /// Lets every user connect, as far as the directory lets them in.
+    ///
+    /// # Errors
+    ///
+    /// When the socket is not at its path any more, or the kernel refuses.
+    pub fn open_to_all(&self) -> Result<()> {
+        let opened = self.place.as_ref().map_or(Ok(()), Place::open_to_all);
+        opened.step(|| "open the socket of a function to all users".to_owned())
     }
 
     /// A server whose clients are handed to it ([`ServerHandle::connect`]).
@@ -97,7 +112,7 @@ impl<F: Function + Send + 'static> Server<F> {
         Self {
             parts,
             listener: None,
-            path: None,
+            place: None,
         }
     }
 
@@ -134,7 +149,7 @@ impl<F: Function + Send + 'static> Server<F> {
         Ok(ServerHandle {
             owner,
             thread: Some(thread),
-            path: self.path,
+            place: self.place,
         })
     }
 }
@@ -143,7 +158,7 @@ impl<F: Function + Send + 'static> Server<F> {
 pub struct ServerHandle<F> {
     owner: Arc<Owner<F>>,
     thread: Option<JoinHandle<()>>,
-    path: Option<PathBuf>,
+    place: Option<Place>,
 }
 
 /// How a server is.
@@ -177,16 +192,26 @@ impl<F> ServerHandle<F> {
         self.owner.put(Job::Visit(Box::new(visit)));
     }
 
-    /// As [`Self::visit`], and waits for what it returns; `None` when the server runs no more.
-    pub fn ask<T: Send + 'static>(&self, ask: impl FnOnce(&mut F) -> T + Send + 'static) -> Option<T> {
-        let (answer, answered) = std::sync::mpsc::sync_channel(1);
+    /// As [`Self::visit`]; what the closure returns comes through the receiver. That hangs up when the server is
+    /// stopped first, and stays silent when the function panicked.
+    pub fn ask_later<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&mut F) -> T + Send + 'static,
+    ) -> Receiver<T> {
+        let (answer, answered) = mpsc::sync_channel(1);
         self.visit(move |function| {
             let _ = answer.send(ask(function));
         });
+        answered
+    }
+
+    /// As [`Self::visit`], and waits for what it returns; `None` when the server runs no more.
+    pub fn ask<T: Send + 'static>(&self, ask: impl FnOnce(&mut F) -> T + Send + 'static) -> Option<T> {
+        let answered = self.ask_later(ask);
         loop {
             match answered.recv_timeout(Duration::from_millis(100)) {
                 Ok(answer) => return Some(answer),
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) if self.state().is_running => {}
+                Err(RecvTimeoutError::Timeout) if self.state().is_running => {}
                 Err(_) => return None,
             }
         }
@@ -212,8 +237,8 @@ impl<F> ServerHandle<F> {
             self.owner.put(Job::Stop);
             // A function that panicked has said so already.
             let _ = thread.join();
-            if let Some(path) = &self.path {
-                let _ = std::fs::remove_file(path);
+            if let Some(place) = &self.place {
+                place.remove();
             }
         }
     }
@@ -229,7 +254,7 @@ impl<F> fmt::Debug for ServerHandle<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerHandle")
             .field("state", &self.state())
-            .field("path", &self.path)
+            .field("place", &self.place)
             .finish_non_exhaustive()
     }
 }
@@ -466,12 +491,73 @@ impl<F: Function> Serving<F> {
     }
 }
 
-/// Whether a socket is there and nobody listens on it.
+/// Where a server listens.
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    /// Device and inode of the socket.
+    identity: (u64, u64),
+}
+
+impl Place {
+    fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            identity: identity(path)?,
+        })
+    }
+
+    /// Changes the socket and never what somebody has put, or linked, in its place.
+    fn open_to_all(&self) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let socket = rustix::fs::open(&self.path, flags, Mode::empty())?;
+        let there = rustix::fs::fstat(&socket)?;
+        if (there.st_dev, there.st_ino) != self.identity {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP | Mode::ROTH | Mode::WOTH;
+        let link = format!("/proc/self/fd/{}", socket.as_raw_fd());
+        Ok(rustix::fs::chmod(link, mode)?)
+    }
+
+    /// Removes the socket, unless there is another one by now.
+    fn remove(&self) {
+        if identity(&self.path).is_ok_and(|there| there == self.identity) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let data = std::fs::symlink_metadata(path)?;
+    Ok((data.dev(), data.ino()))
+}
+
+/// A socket that is its owner's alone from its first moment: Linux makes the file with the mode that the socket
+/// has before it is bound. Source: `unix_bind_bsd` in net/unix/af_unix.c.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let socket = unix_socket()?;
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(UnixListener::from(socket))
+}
+
+fn unix_socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    Ok(socket)
+}
+
+/// Whether a socket is there and nobody listens on it. Does not wait for a listener whose queue is full.
 fn is_abandoned(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt;
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket());
-    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    is_socket && UnixStream::connect(path).is_err_and(refused)
+    let connected = || {
+        let address = SocketAddrUnix::new(path)?;
+        rustix::net::connect(&unix_socket()?, &address)?;
+        io::Result::Ok(())
+    };
+    is_socket && connected().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 const LISTENER: u64 = 0;
@@ -481,5 +567,7 @@ const WAKE: u64 = 3;
 
 /// Messages of a client before the function's timer and its owner have their turn.
 const MESSAGES_A_TURN: usize = 64;
+/// Clients that wait to be let in. There can be one at a time.
+const BACKLOG: i32 = 16;
 /// After a client could not be let in.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -161,12 +161,18 @@ fn is_isolated() {
             "{name}: {ours} {inside}"
         );
     }
-    // The card's directory shows through, both ways.
-    assert_eq!(machine.shell("echo hello > /run/trinic/file").0, 0);
-    assert_eq!(
-        fs::read_to_string(machine.directory.path().join("run/file")).unwrap(),
-        "hello\n"
-    );
+    // The card's directory shows through, and nothing inside can take the place of what is there.
+    let file = machine.directory.path().join("run/file");
+    fs::write(&file, "hello\n").unwrap();
+    assert_eq!(machine.shell("cat /run/trinic/file"), (0, "hello\n".to_owned()));
+    for script in [
+        "echo x > /run/trinic/other",
+        "rm /run/trinic/file",
+        "ln -sf /etc/passwd /run/trinic/file",
+    ] {
+        assert_ne!(machine.shell(&format!("{script} 2>&1")).0, 0, "{script}");
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "hello\n");
 }
 
 fn cannot_touch_the_machine() {

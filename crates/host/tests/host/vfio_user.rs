@@ -1,6 +1,7 @@
 //! A function served over vfio-user, by its own client and by messages as QEMU writes them.
 
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -212,6 +213,43 @@ fn paths() {
     std::fs::write(&path, "mine").unwrap();
     assert!(Server::bind(&path, Scratch::parts()).is_err());
     assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+    std::fs::remove_file(&path).unwrap();
+
+    // Its owner's alone, unless it is opened; then the socket is, and not what has come in its place.
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    let server = Server::bind(&path, Scratch::parts()).unwrap();
+    assert_eq!(mode(), 0o600);
+    server.open_to_all().unwrap();
+    assert_eq!(mode(), 0o666);
+    let aside = directory.path().join("aside");
+    std::fs::rename(&path, &aside).unwrap();
+    std::fs::write(&path, "theirs").unwrap();
+    let before = mode();
+    assert!(server.open_to_all().is_err());
+    std::fs::rename(&path, directory.path().join("theirs")).unwrap();
+    std::os::unix::fs::symlink("theirs", &path).unwrap();
+    assert!(server.open_to_all().is_err());
+    assert_eq!(mode(), before);
+    server.spawn().unwrap().stop();
+    assert!(path.exists() && aside.exists(), "it removes nothing but its own");
+
+    // One whose queue is full is there too; asking does not wait for it.
+    let busy = directory.path().join("busy.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&busy).unwrap();
+    let address = rustix::net::SocketAddrUnix::new(&busy).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let flags = rustix::net::SocketFlags::NONBLOCK | rustix::net::SocketFlags::CLOEXEC;
+        let (family, kind) = (rustix::net::AddressFamily::UNIX, rustix::net::SocketType::STREAM);
+        let socket = rustix::net::socket_with(family, kind, flags, None).unwrap();
+        if rustix::net::connect(&socket, &address).is_err() || waiting.len() == 5000 {
+            break;
+        }
+        waiting.push(socket);
+    }
+    assert!(waiting.len() < 5000, "the queue is full");
+    assert!(Server::bind(&busy, Scratch::parts()).is_err());
+    assert!(busy.exists());
 }
 
 fn owner_visits() {

@@ -95,7 +95,7 @@ impl Instance for DeviceInstance {
     }
 
     fn stop(self: Box<Self>) -> anyhow::Result<()> {
-        // Its function was closed with its interface, or ends with this card.
+        // Its function goes with its interface.
         Ok(())
     }
 

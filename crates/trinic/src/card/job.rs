@@ -371,6 +371,8 @@ impl Job {
             tracing::error!(instance = %self.id, %error, "Something of an instance remains");
         }
         for id in std::mem::take(&mut self.actual.interfaces).into_keys() {
+            // Its ENA function, where it was one, with the socket and the thread.
+            self.tools.functions.close(&id);
             self.report_interface(&id, InterfaceReport::Detached);
         }
         self.actual.interface_reports.clear();
@@ -427,7 +429,13 @@ impl Actual {
 impl Attached {
     /// Whether the function can be changed to `new` in place; else it is taken out and put in again.
     fn can_become(&self, new: &InterfaceSpec) -> bool {
-        self.port.is_some() && self.spec.device_index == new.device_index && self.spec.mac == new.mac
+        let Self { spec, port } = self;
+        port.is_some()
+            && spec.device_index == new.device_index
+            && spec.mac == new.mac
+            && spec.function == new.function
+            && spec.ena == new.ena
+            && spec.ena_queue_pairs == new.ena_queue_pairs
     }
 }
 

@@ -4,7 +4,6 @@
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -281,10 +280,8 @@ impl Instance for NamespaceInstance {
         }
         // /run/trinic/eni-….sock inside.
         let socket = self.directory.join("run").join(format!("{}.sock", interface.id));
-        self.card_functions.serve(&interface.id, &socket)?;
-        // Its processes are nobody to the card's own user; nobody else can enter the directory.
-        fs::set_permissions(&socket, fs::Permissions::from_mode(0o666))
-            .with_context(|| format!("Cannot open {} to the instance", socket.display()))
+        // Whatever user its processes are; nobody else can enter the directory.
+        self.card_functions.serve_to_all(&interface.id, &socket)
     }
 
     fn configure(&mut self, old: &InterfaceSpec, new: &InterfaceSpec) -> anyhow::Result<()> {

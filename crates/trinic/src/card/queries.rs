@@ -13,7 +13,7 @@ use trinic_switch::tables::{Entry, Id, Interface};
 
 use crate::protocol::{FromCard, Query, TraceRequest};
 
-use super::ena;
+use super::ena::{self, EnaPort, PortFaults};
 use super::job::Tools;
 use super::probe_frame;
 use super::reconciler::Event;
@@ -66,20 +66,24 @@ fn answer(tools: &Tools, events: &Sender<Event>, query: Query) -> anyhow::Result
 
 /// Every interface that is plugged in, with its device where it is one.
 fn functions(tools: &Tools) -> anyhow::Result<Value> {
-    let plugged: Vec<(Id, bool)> = tools.worker.visit(|visit| {
+    let plugged: Vec<(Id, Option<PortFaults>)> = tools.worker.visit(|visit| {
         let slots = visit.ports.iter().flatten();
         slots
-            .filter_map(|slot| Some((slot.interface.clone()?, slot.device().is_some())))
+            .filter_map(|slot| Some((slot.interface.clone()?, slot.device().map(EnaPort::faults))))
             .collect()
     })?;
     let mut devices = tools.functions.describe();
     let mut list: Vec<Value> = Vec::new();
-    for (interface, is_device) in plugged {
+    for (interface, faults) in plugged {
         let mac = tools.worker.visit({
             let interface = interface.clone();
             move |visit| mac_of(visit, &interface)
         })?;
-        let mut entry = json!({ "interface": interface, "kind": if is_device { "ena" } else { "tap" } });
+        let mut entry =
+            json!({ "interface": interface, "kind": if faults.is_some() { "ena" } else { "tap" } });
+        if let Some(faults) = faults {
+            entry["queue_faults"] = json!(faults);
+        }
         if let Some(mac) = mac {
             entry["mac"] = mac.into();
         }
@@ -147,6 +151,9 @@ fn stats(visit: &mut Visit<'_>, id: &Id) -> Option<Value> {
                 drops.insert(reason.into(), json!(count));
             }
         }
+    }
+    if let Some(port) = slot.and_then(Slot::device) {
+        more.insert("queue_faults".into(), json!(port.faults()));
     }
     more.insert("connected".into(), json!(slot.is_some()));
     more.insert("cached_flows".into(), json!(visit.switch.cached_flows(id)));

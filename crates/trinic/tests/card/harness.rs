@@ -445,6 +445,7 @@ pub(crate) fn interface(n: u8, instance: Option<&str>) -> Interface {
             public: Ipv4Addr::new(198, 18, 0, n),
         }],
         timeouts: TrackingTimeouts::default(),
+        allowances: None,
         instance_id: instance.map(Into::into),
         allowances: None,
     }

@@ -11,6 +11,9 @@
 )]
 
 mod adoption;
+mod ena_devices;
+mod ena_guest;
+mod ena_hostile;
 mod harness;
 mod instances;
 mod traffic;
@@ -20,16 +23,22 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     // The test program is also what some tests run inside instances.
-    if traffic::run_inside() {
+    if traffic::run_inside() || ena_devices::run_inside() {
         return;
     }
     let arguments = Arguments::from_args();
     let missing = harness::missing();
-    let mut trials: Vec<Trial> = [instances::trials(), traffic::trials(), adoption::trials()]
-        .into_iter()
-        .flatten()
-        .map(|(name, test)| harness::trial(name, missing.as_deref(), test))
-        .collect();
+    let mut trials: Vec<Trial> = [
+        instances::trials(),
+        traffic::trials(),
+        adoption::trials(),
+        ena_devices::trials(),
+        ena_hostile::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|(name, test)| harness::trial(name, missing.as_deref(), test))
+    .collect();
     trials.extend(
         userspace::trials()
             .into_iter()

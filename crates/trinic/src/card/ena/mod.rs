@@ -13,7 +13,9 @@ mod port;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
@@ -70,9 +72,11 @@ pub struct FunctionDescription {
     pub socket: Option<PathBuf>,
     /// A VMM or a driver is connected.
     pub is_connected: bool,
+    /// How many have been, one after the other.
+    pub clients: u64,
     /// What its server refused, by reason.
     pub refused_messages: BTreeMap<&'static str, u64>,
-    /// The device; `None` when its thread ended.
+    /// The device; `None` when its thread ended, or does not answer.
     pub device: Option<Description>,
 }
 
@@ -115,7 +119,7 @@ impl Functions {
             ..Config::new(interface.mac)
         };
         let pairs = config.queue_pairs;
-        let memory = GuestMemory::new(guest_memory::Limits::default())?;
+        let memory = GuestMemory::new(MEMORY_LIMITS)?;
         let vectors = device::layout::vector_count(pairs);
         let interrupts = IrqTable::new(vectors);
         let link = WorkerLink {
@@ -150,16 +154,31 @@ impl Functions {
             interrupts,
         };
         let entry = Entry::Made(Box::new(parts));
-        self.entries().insert(interface.id.clone(), entry);
+        let earlier = self.entries().insert(interface.id.clone(), entry);
+        // As in `close`: the list is free while a thread ends.
+        drop(earlier);
         Ok(Plug::Ena(Box::new(port)))
     }
 
-    /// Lets clients reach a function at a socket.
+    /// Lets clients of the card's own user reach a function at a socket.
     ///
     /// # Errors
     ///
     /// When the function was not made, or the socket cannot be opened.
     pub fn serve(&self, interface: &str, path: &Path) -> anyhow::Result<()> {
+        self.serve_to(interface, path, false)
+    }
+
+    /// As [`Self::serve`], and every user may connect whom the directory lets in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::serve`].
+    pub fn serve_to_all(&self, interface: &str, path: &Path) -> anyhow::Result<()> {
+        self.serve_to(interface, path, true)
+    }
+
+    fn serve_to(&self, interface: &str, path: &Path, is_for_all: bool) -> anyhow::Result<()> {
         let mut entries = self.entries();
         let Some((id, entry)) = entries.remove_entry(interface) else {
             anyhow::bail!("Interface {interface} has no function");
@@ -168,7 +187,11 @@ impl Functions {
             entries.insert(id, entry);
             return Ok(());
         };
-        let handle = Server::bind(path, *parts)?.spawn()?;
+        let server = Server::bind(path, *parts)?;
+        if is_for_all {
+            server.open_to_all()?;
+        }
+        let handle = server.spawn()?;
         entries.insert(id, Entry::Served(handle, path.to_owned()));
         Ok(())
     }
@@ -192,11 +215,22 @@ impl Functions {
     /// Every function of the card, by interface.
     #[must_use]
     pub fn describe(&self) -> BTreeMap<Id, FunctionDescription> {
-        let entries = self.entries();
-        entries
+        // All are asked at once and waited for while the list is free: one whose thread is busy with its client
+        // holds up neither the others nor whoever attaches and detaches.
+        let asked: Vec<_> = self
+            .entries()
             .iter()
             .map(|(id, entry)| (id.clone(), entry.describe()))
-            .collect()
+            .collect();
+        let deadline = std::time::Instant::now() + PATIENCE;
+        let described = asked.into_iter().map(|(id, (mut description, device))| {
+            if let Some(device) = device {
+                let left = deadline.saturating_duration_since(std::time::Instant::now());
+                description.device = device.recv_timeout(left).ok();
+            }
+            (id, description)
+        });
+        described.collect()
     }
 
     /// What happened at a function since the last call, one line each.
@@ -224,13 +258,14 @@ impl Functions {
         interface: &str,
         ask: impl FnOnce(&mut Device) -> T + Send + 'static,
     ) -> anyhow::Result<T> {
-        let entries = self.entries();
-        match entries.get(interface) {
-            Some(Entry::Served(handle, _)) => handle
-                .ask(ask)
-                .with_context(|| format!("The function of {interface} has ended")),
+        let answer = match self.entries().get(interface) {
+            Some(Entry::Served(handle, _)) => handle.ask_later(ask),
             _ => anyhow::bail!("Interface {interface} is not an ENA function: `trinic card` lists those"),
-        }
+        };
+        answer.recv_timeout(PATIENCE).map_err(|error| match error {
+            RecvTimeoutError::Timeout => anyhow::anyhow!("The function of {interface} does not answer"),
+            RecvTimeoutError::Disconnected => anyhow::anyhow!("The function of {interface} has ended"),
+        })
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<Id, Entry>> {
@@ -239,21 +274,27 @@ impl Functions {
 }
 
 impl Entry {
-    fn describe(&self) -> FunctionDescription {
-        let (socket, is_connected, refused_messages, device) = match self {
-            Self::Made(parts) => (None, false, BTreeMap::new(), Some(parts.function.describe())),
-            Self::Served(handle, path) => (
-                Some(path.clone()),
-                handle.state().is_connected,
-                handle.counters().refusals(),
-                handle.ask(|device| device.describe()),
-            ),
+    /// What can be said at once, and where the rest will come.
+    fn describe(&self) -> (FunctionDescription, Option<Receiver<Description>>) {
+        let mut description = FunctionDescription {
+            socket: None,
+            is_connected: false,
+            clients: 0,
+            refused_messages: BTreeMap::new(),
+            device: None,
         };
-        FunctionDescription {
-            socket,
-            is_connected,
-            refused_messages,
-            device,
+        match self {
+            Self::Made(parts) => {
+                description.device = Some(parts.function.describe());
+                (description, None)
+            }
+            Self::Served(handle, path) => {
+                description.socket = Some(path.clone());
+                description.is_connected = handle.state().is_connected;
+                description.clients = handle.counters().clients();
+                description.refused_messages = handle.counters().refusals();
+                (description, Some(handle.ask_later(|device| device.describe())))
+            }
         }
     }
 }
@@ -328,5 +369,13 @@ fn queue_pairs(interface: &InterfaceSpec) -> u16 {
         .clamp(1, device::layout::MAX_QUEUE_PAIRS)
 }
 
+/// How long a function may take to answer. It is never busy for long unless its client sees to it.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A guest of QEMU was seen to have some twenty maps, a driver in user space has one. The card has room for
+/// 16,384 altogether, which no few functions shall use up.
+const MEMORY_LIMITS: guest_memory::Limits = guest_memory::Limits {
+    maps: 256,
+    bytes: 1 << 40,
+};
 /// Register accesses, commands and events that are kept of each function.
 const TRACE_RECORDS: usize = 4096;

@@ -46,7 +46,7 @@ pub enum Received {
 }
 
 /// How often the driver's descriptors made no sense, and packets for it were dropped, by reason.
-pub type PortFaults = BTreeMap<String, u64>;
+pub type PortFaults = BTreeMap<&'static str, u64>;
 
 impl EnaPort {
     /// The queues of a function, none yet.
@@ -94,12 +94,8 @@ impl EnaPort {
     #[must_use]
     pub fn faults(&self) -> PortFaults {
         let faults = self.datapath.faults();
-        let sent = faults
-            .tx_counts()
-            .map(|(fault, count)| (fault.to_string(), count));
-        let received = faults
-            .drop_counts()
-            .map(|(drop, count)| (drop.to_string(), count));
+        let sent = faults.tx_counts().map(|(fault, count)| (fault.name(), count));
+        let received = faults.drop_counts().map(|(drop, count)| (drop.name(), count));
         sent.chain(received).filter(|(_, count)| *count > 0).collect()
     }
 
