@@ -105,7 +105,6 @@ impl Worker {
         let Some(port) = self.slots[index].as_mut().and_then(Slot::device_mut) else {
             return 0;
         };
-        let mut packets = std::mem::take(&mut self.devices.packets);
         port.poll(now);
         let count = port.take(&mut self.devices.packets);
         if count == 0 {
