@@ -75,6 +75,9 @@ impl VmInstance {
         directory: &Path,
         functions: Functions,
     ) -> anyhow::Result<Self> {
+        if spec.interfaces.iter().any(|interface| !interface.ena) {
+            Traditional::check()?;
+        }
         let qemu = Qemu::find()?;
         let state = directory
             .ancestors()

@@ -11,7 +11,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use trinic_host::NetNs;
 use trinic_host::packet::PacketPort;
-use trinic_host::tap::{Tap, TapOptions};
+use trinic_host::tap::{self, Tap, TapOptions};
 use trinic_switch::tables::Id;
 
 use crate::card::backend::Plug;
@@ -33,25 +33,32 @@ pub(super) struct Traditional {
 }
 
 impl Traditional {
+    /// Whether there can be such cards here.
+    ///
+    /// # Errors
+    ///
+    /// When the host allows no taps.
+    pub(super) fn check() -> anyhow::Result<()> {
+        tap::check_tun_device().map(drop).context(NO_TAPS)
+    }
+
     /// Makes the tap, and the card's end of it.
     ///
     /// # Errors
     ///
     /// When the host allows no taps.
     pub(super) fn make(&mut self, interface: &InterfaceSpec) -> anyhow::Result<Plug> {
-        const WHY: &str = "An interface without ENA is a virtio card on a tap, and this host allows no taps \
-                           (an instance type on Nitro needs none)";
         if self.netns.is_none() {
-            self.netns = Some(NetNs::create().context(WHY)?);
+            self.netns = Some(NetNs::create().context(NO_TAPS)?);
         }
-        let netns = self.netns.as_ref().context(WHY)?;
+        let netns = self.netns.as_ref().context(NO_TAPS)?;
         let options = TapOptions {
             mtu: Some(interface.mtu),
             persist: false,
             ..TapOptions::new(format!("tap{}", self.next))
         };
         self.next = self.next.wrapping_add(1);
-        let tap = Tap::open(netns, &options).context(WHY)?;
+        let tap = Tap::open(netns, &options).context(NO_TAPS)?;
         let port = PacketPort::on_interface(netns, &options.name, Some(interface.mtu))?;
         self.made.insert(interface.id.clone(), tap);
         Ok(Plug::Kernel(Box::new(port)))
@@ -104,3 +111,6 @@ impl Traditional {
         self.made.remove(interface);
     }
 }
+
+const NO_TAPS: &str = "An interface without ENA is a virtio card on a tap, and this host allows no taps (with EnaSupport \
+                       there is no need for one)";
