@@ -49,7 +49,7 @@ def test_testpmd_forwards(lab):
     with DpdkGuest(lab.functions[eni]["socket"]) as vm:
         vm.check(BIND)
         testpmd = vm.background(TESTPMD)
-        # The one who binds is not DPDK, so its state is that of a driver that runs once it has queues.
+        # vfio-pci sets nothing up: the first queues are DPDK's.
         eventually(lambda: lab.device(eni)["rx_queues"] and lab.device(eni)["tx_queues"], 60, 0.5, "DPDK's queues")
         device = lab.device(eni)
         assert device["host"]["os"] == "DPDK" and device["driver"] == "running"
