@@ -93,7 +93,7 @@ class EnaLab(Lab):
         device = card["device"]
         blames = [r for r in device["resets"] if r["blames_device"] and r["count"] > (before or {}).get(r["code"], 0)]
         assert not blames and not device["has_failed"], device
-        assert not device["refusals"] and not card["refused_messages"], card
+        assert (device["refusals"], card["refused_messages"]) == ({}, {})
 
     def fault(self, interface: str, name: str):
         self.card.run("card", interface, "--fault", name)

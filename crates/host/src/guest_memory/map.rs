@@ -55,19 +55,20 @@ impl Map {
 
     /// A copy without the regions of a range, and those. A range may not end within one.
     pub(super) fn without(&self, address: u64, size: u64) -> Result<(Self, Vec<Arc<Region>>), MapError> {
-        let end = address.checked_add(size).filter(|_| size > 0);
-        let end = end.ok_or(MapError::Range { address, size })?;
+        // The last byte and not the end: the upper half of all addresses is a range too.
+        let last = size.checked_sub(1).and_then(|most| address.checked_add(most));
+        let last = last.ok_or(MapError::Range { address, size })?;
         let first = self.regions.partition_point(|region| region.end() <= address);
-        let last = self.regions.partition_point(|region| region.base < end);
-        let inside = self.regions.get(first..last).unwrap_or_default();
+        let behind = self.regions.partition_point(|region| region.base <= last);
+        let inside = self.regions.get(first..behind).unwrap_or_default();
         if let Some(split) = inside
             .iter()
-            .find(|region| region.base < address || region.end() > end)
+            .find(|region| region.base < address || region.end() - 1 > last)
         {
             return Err(MapError::Split(split.base));
         }
         let mut regions = self.regions.clone();
-        let gone: Vec<Arc<Region>> = regions.drain(first..last).collect();
+        let gone: Vec<Arc<Region>> = regions.drain(first..behind).collect();
         let bytes = self.bytes - gone.iter().map(|region| region.size).sum::<u64>();
         Ok((Self { regions, bytes }, gone))
     }
