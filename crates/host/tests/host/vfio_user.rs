@@ -255,6 +255,14 @@ fn paths() {
 fn owner_visits() {
     let (server, stream) = Scratch::served();
     let client = Client::on_stream(stream, &options()).unwrap();
+    // One that keeps the function busy holds up only who waits for it.
+    let (let_go, held) = std::sync::mpsc::channel::<()>();
+    server.visit(move |_| assert!(held.recv().is_err()));
+    let answer = server.ask_later(|function| function.memory_changes);
+    let waited = answer.recv_timeout(Duration::from_millis(20));
+    assert_eq!(waited, Err(std::sync::mpsc::RecvTimeoutError::Timeout));
+    drop(let_go);
+    assert!(answer.recv_timeout(Duration::from_secs(10)).is_ok());
     server.visit(|function| function.shared[0].store_u32(0x1008, 77));
     assert_eq!(
         server.ask(|function| function.shared[0].load_u32(0x1008)),

@@ -145,17 +145,8 @@ fn tag() {
     drop(driver.stdin.take());
     driver.wait().unwrap();
     let mut guest = Guest::connect(21, &socket);
-    let mut rm = Command::new("nsenter");
-    rm.args([
-        "-t",
-        &pids[1].to_string(),
-        "-U",
-        "-m",
-        "rm",
-        "-f",
-        "/run/trinic/eni-21.sock",
-    ]);
-    let touched = rm.output().unwrap();
+    let rm = ["rm", "-f", "/run/trinic/eni-21.sock"];
+    let touched = as_one_of(pids[1], &rm).output().unwrap();
     let said = String::from_utf8_lossy(&touched.stderr);
     assert!(
         said.contains("Read-only file system") && socket.exists(),

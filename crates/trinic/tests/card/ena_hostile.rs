@@ -231,7 +231,7 @@ fn admin_commands() {
             }
         }
         raw.memory().write(commands, &ring).unwrap();
-        write(Register::AQ_DB, (lap + 1) * 64 & 0xffff);
+        write(Register::AQ_DB, ((lap + 1) * 64) & 0xffff);
     }
     // More commands than the ring has, and some that were not written.
     write(Register::AQ_DB, 0xfff0);
