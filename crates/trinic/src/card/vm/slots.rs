@@ -1,6 +1,6 @@
 //! Root ports of a machine, what is plugged into them, and how it is unplugged.
 //!
-//! QEMU 10.1 to 11.1 end with a failed assertion when a vfio-user device with MSI-X is destroyed: its
+//! QEMU (seen with 11.1.3) ends with a failed assertion when a vfio-user device with MSI-X is destroyed: its
 //! `instance_finalize` takes the pending-bit region out of the BAR that holds it, but an object's children, the
 //! BAR among them, are gone before its `instance_finalize` runs (hw/vfio-user/pci.c, `vfio_user_msix_teardown`;
 //! system/memory.c; qom/object.c). Unplugging alone does no harm: the guest is asked, lets the device go, its
