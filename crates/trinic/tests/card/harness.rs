@@ -444,6 +444,7 @@ pub(crate) fn interface(n: u8, instance: Option<&str>) -> Interface {
         }],
         timeouts: TrackingTimeouts::default(),
         instance_id: instance.map(Into::into),
+        allowances: None,
     }
 }
 
