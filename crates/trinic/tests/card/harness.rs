@@ -447,7 +447,6 @@ pub(crate) fn interface(n: u8, instance: Option<&str>) -> Interface {
         timeouts: TrackingTimeouts::default(),
         allowances: None,
         instance_id: instance.map(Into::into),
-        allowances: None,
     }
 }
 
