@@ -5,6 +5,7 @@ Every test runs with each of the kernels (docs/guests.md).
 
 import json
 import re
+import statistics
 import time
 
 import pytest
@@ -236,8 +237,9 @@ def test_interrupt_moderation(lab, vm):
     vm.check("ethtool -C eth0 rx-usecs 0")
     fast = round_trips_ms()
     vm.check("ethtool -C eth0 adaptive-rx on rx-usecs 20 tx-usecs 64")
-    assert min(slow) >= 30, (slow, fast)
-    assert min(fast) < 30, (slow, fast)
+    # A single question may come while the interrupt of another packet is due already.
+    assert statistics.median(slow) >= 30, (slow, fast)
+    assert statistics.median(fast) < 30, (slow, fast)
 
 
 @pytest.mark.parametrize("mtu", (1500, 9216, 9001))

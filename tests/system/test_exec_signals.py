@@ -41,7 +41,13 @@ def command(card, instance, *words):
 def started(arguments):
     """A process in a session of its own, up; a test that waits for it in vain sees its end after a while."""
     with subprocess.Popen(
-        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        arguments,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell that runs the tests in its background has them ignore it, and so would all that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         limit = threading.Timer(10, process.kill)
         limit.start()

@@ -28,9 +28,9 @@ def test_every_instance_has_a_namespace_of_its_own(card, pair, kind):
 def test_the_hosts_files_are_read_only_and_some_places_private(card, pair):
     one, two = (i["InstanceId"] for i in pair)
     assert card.exec(one, "cat", "/etc/os-release").stdout == open("/etc/os-release", encoding="utf-8").read()
-    for path in ("/usr", "/etc", "/"):
+    for path in ("/usr", "/etc", "/", "/run/trinic"):
         assert "Read-only file system" in card.exec(one, "touch", f"{path}/trinic-was-here").stderr, path
-    for path in ("/tmp", "/run", "/run/trinic"):
+    for path in ("/tmp", "/run"):
         card.exec(one, "touch", f"{path}/mine", check=True)
         assert card.exec(two, "test", "-e", f"{path}/mine").returncode == 1, path
         assert not os.path.exists(f"{path}/mine"), path

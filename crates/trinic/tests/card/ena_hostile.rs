@@ -423,9 +423,11 @@ fn memory_goes() {
         for _ in 0..100 {
             guest.send(&echo(20, 10));
         }
-        // With packets in the queues, and replies on their way.
+        // With packets in the queues, and replies on their way. A part of a map cannot go; what is not there
+        // may, as VFIO has it.
+        assert_ne!(raw.unmap(Raw::BASE + 4096, 4096), Some(0));
         assert_eq!(raw.unmap(Raw::BASE, Raw::BYTES), Some(0));
-        assert_ne!(raw.unmap(Raw::BASE, Raw::BYTES), Some(0));
+        assert_eq!(raw.unmap(Raw::BASE, Raw::BYTES), Some(0));
         raw.register_write(0, doorbell_offset(Direction::TX, 1), 9)
             .unwrap();
         assert_eq!(raw.map(Raw::BASE, Raw::BYTES), Some(0));
