@@ -7,6 +7,7 @@ all measurements. Writes target/bench/ena.json and prints tables; each figure is
 spread, a ratio the median of the rounds' ratios.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -42,7 +43,8 @@ FIGURES = {
     "worker": "CPU time of the card's worker thread for each frame received, everything running at once (its looking "
               "for work included)",
     "cpu": "CPU time of both programs and the worker for each frame received",
-    "rtt": "one 64-byte frame to an echo in the other instance and back; poll = the programs look again and again, "
+    "rtt": "one 64-byte frame to an echo in the other instance and back; poll = the programs look again and again on "
+           "one processor and the worker on another, "
            "wait = they sleep until an interrupt (ENA) or until the kernel wakes them (ENI)",
 }
 CORE_ROUNDS = 20000
@@ -92,6 +94,23 @@ class Bench:
     def worker_s(self):
         return int(self.worker.read_text().split()[0]) / 1e9
 
+    @contextlib.contextmanager
+    def apart(self):
+        """The worker on one processor and the programs on another: three that look again and again on two
+        processors, placed as the kernel likes, would measure its scheduler."""
+        cpus = sorted(os.sched_getaffinity(0))
+        if len(cpus) < 2:
+            yield
+            return
+        worker = int(self.worker.parent.name)
+        os.sched_setaffinity(worker, {cpus[-1]})
+        os.sched_setaffinity(0, {cpus[0]})
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, cpus)
+            os.sched_setaffinity(worker, cpus)
+
     def start(self, end, program, *arguments):
         instance, carrier, _ = end
         return subprocess.Popen(
@@ -130,6 +149,10 @@ class Bench:
         }
 
     def round_trip(self, name, way):
+        with self.apart() if way == "poll" else contextlib.nullcontext():
+            return self.round_trip_here(name, way)
+
+    def round_trip_here(self, name, way):
         near, far = self.ends[name]
         echo = self.start(far, "frames-echo", PORT, 1500, way)
         time.sleep(0.3)
