@@ -6,6 +6,8 @@ use trinic_wire::checksum::{Sum, update_partial};
 
 /// UDP's fixed header. Source: RFC 768.
 const UDP_HEADER_BYTES: usize = 8;
+/// Most datagrams of a super-frame. Source: [linux/udp.h `UDP_MAX_SEGMENTS`].
+const UDP_SEGMENTS_MAX: usize = 128;
 const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 
 /// The virtio-net header that says the same as an ENA packet's offload.
@@ -92,6 +94,10 @@ pub(super) fn udp_segments(
     let ip = ETHERNET_HEADER_BYTES;
     let is_ipv4 = head.get(12..14) == Some(&ETHERTYPE_IPV4);
     if segment == 0 || udp < ip + 20 || (!is_ipv4 && udp < ip + 40) {
+        return false;
+    }
+    // More would be an attack: segments of one byte turn one frame into 65,000 packets for the worker.
+    if payload.len().div_ceil(segment) > UDP_SEGMENTS_MAX {
         return false;
     }
     let whole = be16(head, udp + 4);
@@ -234,6 +240,26 @@ mod tests {
             &mut buffer,
             &mut none
         ));
+    }
+
+    #[test]
+    fn a_super_frame_of_too_many_datagrams_is_refused() {
+        let mut buffer = vec![0; 2000];
+        let mut count = 0;
+        assert!(udp_segments(
+            &udp_header(1),
+            &udp_frame(128),
+            &mut buffer,
+            |_, _| count += 1
+        ));
+        assert_eq!(count, 128);
+        assert!(!udp_segments(
+            &udp_header(1),
+            &udp_frame(129),
+            &mut buffer,
+            |_, _| count += 1
+        ));
+        assert_eq!(count, 128);
     }
 
     #[test]
