@@ -316,11 +316,14 @@ class Guest:
         return self.process.poll() is not None
 
     def console(self, lines=40) -> str:
-        """The last lines of the console and of what QEMU itself said."""
+        """The last lines of the console, from a panic's first line on if there was one, and of what QEMU itself said."""
         said = []
         for path in (self.log, self.log.with_suffix(".qemu")):
             if path.exists():
-                said += [f"--- {path.relative_to(ROOT)}", *path.read_text(errors="replace").splitlines()[-lines:]]
+                written = path.read_text(errors="replace").splitlines()
+                panics = [number for number, line in enumerate(written) if "Kernel panic" in line]
+                begin = min([len(written) - lines, *panics[-1:]])
+                said += [f"--- {path.relative_to(ROOT)}", *written[max(0, begin) :]]
         return "\n".join(said)
 
     def error(self, what: str) -> GuestError:
