@@ -31,12 +31,7 @@ use crate::protocol::{FunctionKind, InterfaceSpec};
 pub(super) fn run(rounds: u32, bytes: u16, connections: u32) -> Result<serde_json::Value> {
     ensure!(rounds > 0, "There is nothing to measure in 0 rounds");
     let folder = Folder::new()?;
-    let services = Services::new(false, [7; 32])?;
-    let (worker, handle) = Worker::new(
-        Switch::new(trinic_switch::Config::default()),
-        services,
-        Box::new(drop),
-    )?;
+    let (worker, handle) = new_worker()?;
     // The drivers' commands are served by the worker on a thread of its own; then it comes back to this one.
     let serving = std::thread::Builder::new()
         .name("worker".into())
@@ -103,8 +98,15 @@ fn median(mut rounds: Vec<f64>) -> f64 {
     rounds.get(rounds.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// A worker that knows nothing yet.
+pub(super) fn new_worker() -> Result<(Worker, Handle)> {
+    let services = Services::new(false, [7; 32])?;
+    let switch = Switch::new(trinic_switch::Config::default());
+    Ok(Worker::new(switch, services, Box::new(drop))?)
+}
+
 /// Two functions on the worker, with a driver each.
-fn set_up(handle: &Handle, folder: &Folder, bytes: u16) -> Result<(Ena, Ena)> {
+pub(super) fn set_up(handle: &Handle, folder: &Folder, bytes: u16) -> Result<(Ena, Ena)> {
     handle.load(tables())?;
     let functions = Functions::new(false);
     functions.set_worker(handle.clone());
@@ -215,15 +217,15 @@ fn tables() -> Tables {
     }
 }
 
-fn interface_id(number: usize) -> Id {
+pub(super) fn interface_id(number: usize) -> Id {
     format!("eni-{number}").into()
 }
 
 /// A folder for the sockets, which goes with its owner.
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let path = std::env::temp_dir().join(format!("trinic-core-{}", std::process::id()));
         std::fs::create_dir(&path).with_context(|| format!("Could not make {}", path.display()))?;
         Ok(Self(path))
@@ -237,6 +239,6 @@ impl Drop for Folder {
     }
 }
 
-const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 4), Ipv4Addr::new(10, 0, 0, 5)];
-const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 4], [2, 0, 0, 0, 0, 5]];
-const PORT: u16 = 5000;
+pub(super) const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 4), Ipv4Addr::new(10, 0, 0, 5)];
+pub(super) const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 4], [2, 0, 0, 0, 0, 5]];
+pub(super) const PORT: u16 = 5000;

@@ -8,6 +8,7 @@ mod carrier;
 mod core;
 mod ena;
 mod packet;
+mod pair;
 mod template;
 mod work;
 
@@ -82,6 +83,15 @@ pub enum Frames {
         /// Connections, which take turns.
         connections: u32,
     },
+    /// Measures the switching thread on a processor of its own, with both drivers on another.
+    Pair {
+        /// For how long.
+        time: Duration,
+        /// Bytes of the IP packet.
+        bytes: u16,
+        /// Connections, which take turns.
+        connections: u32,
+    },
 }
 
 /// What carries the frames.
@@ -127,6 +137,7 @@ impl Frames {
             "frames-flood" => Some(Self::flood(arguments)),
             "frames-sink" => Some(Self::sink(arguments)),
             "frames-core" => Some(Self::core(arguments)),
+            "frames-pair" => Some(Self::pair(arguments)),
             _ => None,
         }
     }
@@ -191,6 +202,17 @@ impl Frames {
         };
         Ok(Self::Core {
             rounds: number(rounds)?,
+            bytes: packet_bytes(bytes)?,
+            connections: connection_count(connections)?,
+        })
+    }
+
+    fn pair(arguments: &[&str]) -> Result<Self> {
+        let [time_ms, bytes, connections] = arguments else {
+            bail!("frames-pair has the arguments TIME_MS BYTES CONNECTIONS");
+        };
+        Ok(Self::Pair {
+            time: milliseconds(time_ms)?,
             bytes: packet_bytes(bytes)?,
             connections: connection_count(connections)?,
         })
@@ -264,6 +286,16 @@ impl Frames {
                 put(bytes);
                 put(connections);
             }
+            Self::Pair {
+                time,
+                bytes,
+                connections,
+            } => {
+                put(&"frames-pair");
+                put(&time.as_millis());
+                put(bytes);
+                put(connections);
+            }
         }
         words
     }
@@ -306,6 +338,11 @@ impl Frames {
                 bytes,
                 connections,
             } => core::run(*rounds, *bytes, *connections)?,
+            Self::Pair {
+                time,
+                bytes,
+                connections,
+            } => pair::run(*time, *bytes, *connections)?,
         })
     }
 }
@@ -416,6 +453,7 @@ mod tests {
             "frames-flood eth0 10.0.0.1 10.0.0.2 5000 1000 46 131072",
             "frames-sink /run/trinic/eni-1.sock 5000 2000 9001",
             "frames-core 1000 46 256",
+            "frames-pair 1000 46 131072",
         ] {
             let split: Vec<&str> = words.split(' ').collect();
             let program = Frames::parse(&split).unwrap().unwrap();
