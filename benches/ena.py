@@ -20,6 +20,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benches"), str(ROOT / "tests/system")]
+import ovs_dpdk  # noqa: E402
 from conftest import Card, Lab, backend_of, eventually, rule  # noqa: E402
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
@@ -171,8 +172,9 @@ def core(size, connections):
     return json.loads(done.stdout)
 
 
-def one_round(bench, number):
-    jobs = [(("core", load), lambda load=load: core(*LOADS[load])) for load in LOADS]
+def one_round(bench, peer, number):
+    jobs = peer.jobs()
+    jobs += [(("core", load), lambda load=load: core(*LOADS[load])) for load in LOADS]
     for name in ENDS:
         jobs += [((name, load), lambda name=name, load=load: bench.flood(name, *LOADS[load])) for load in LOADS]
         jobs += [
@@ -231,6 +233,11 @@ def show(rounds):
 
 
 def main():
+    with ovs_dpdk.Comparison(LOADS, MILLISECONDS).ready() as peer:
+        run(peer)
+
+
+def run(peer):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="trinic-bench-"))
     bench = Bench(folder)
     try:
@@ -240,7 +247,7 @@ def main():
         rounds, cacheline, load = [], [], []
         for number in range(ROUNDS):
             load.append(os.getloadavg()[0])
-            rounds.append(one_round(bench, number))
+            rounds.append(one_round(bench, peer, number))
             line = json.loads(subprocess.run([PROBE, "cacheline"], capture_output=True, text=True, check=True).stdout)
             cacheline.append(line["one_way_ns"])
     finally:
@@ -252,13 +259,14 @@ def main():
     for name, text in FIGURES.items():
         print(f"  {name:7} {text}")
     found = show(rounds)
+    peer.show(rounds)
     print(f"cache line between two cores, one way (ns), per round: {', '.join(f'{one:.0f}' for one in cacheline)}")
     out = ROOT / "target/bench"
     out.mkdir(parents=True, exist_ok=True)
     plain = [{" ".join(key): value for key, value in one.items()} for one in rounds]
     (out / "ena.json").write_text(json.dumps({
         "figures": FIGURES, "cpus": os.cpu_count(), "kernel": os.uname().release, "round_ms": MILLISECONDS,
-        "load_average": load, "cacheline_ns": cacheline, "aims": found, "rounds": plain,
+        "load_average": load, "cacheline_ns": cacheline, "aims": found, "rounds": plain, "ovs_dpdk": peer.report(),
     }, indent=1))
     print(f"written to {out / 'ena.json'}")
 
