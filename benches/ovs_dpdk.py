@@ -91,24 +91,24 @@ class Tools:
         self.cpus = sorted(os.sched_getaffinity(0))[:2]
         if len(self.cpus) < 2:
             raise Missing("one processor only: the switching core needs one of its own")
-        for root in FOUND_IN:
-            self.root = root
-            self.vswitchd = root / "usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
-            self.testpmd = root / "usr/bin/dpdk-testpmd"
-            if self.vswitchd.exists() and self.testpmd.exists():
-                break
-        else:
-            raise Missing("neither unpacked by scripts/setup-peers nor installed (openvswitch-switch-dpdk, dpdk-dev)")
-        self.drivers = []
-        for driver in DRIVERS:
-            found = sorted(root.glob(f"usr/lib/*/dpdk/pmds-*/librte_{driver}.so*"))
-            if not found:
-                raise Missing(f"DPDK has no driver {driver} here")
-            self.drivers += ["-d", str(found[0])]
+        self.vswitchd = self.find("usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk")
+        self.testpmd = self.find("usr/bin/dpdk-testpmd")
+        self.schema = self.find("usr/share/openvswitch/vswitch.ovsschema")
+        drivers = [self.find(f"usr/lib/*/dpdk/pmds-*/librte_{driver}.so*") for driver in DRIVERS]
+        self.drivers = [word for driver in drivers for word in ("-d", driver)]
+        root = FOUND_IN[0]
         libraries = [str(one) for one in [*root.glob("usr/lib/*-linux-gnu*"), *root.glob("lib/*-linux-gnu*")]]
         self.environment = {**os.environ, "PATH": f"{root}/usr/bin:{root}/usr/sbin:{os.environ['PATH']}"}
-        if root != pathlib.Path("/"):
+        if libraries:
             self.environment["LD_LIBRARY_PATH"] = ":".join(libraries)
+
+    @staticmethod
+    def find(pattern):
+        """A file as scripts/setup-peers unpacked it, or as it is installed (then it is not unpacked)."""
+        for root in FOUND_IN:
+            if found := sorted(root.glob(pattern)):
+                return str(found[0])
+        raise Missing(f"no {pattern.rsplit('/', 1)[-1]}: neither unpacked by scripts/setup-peers nor installed")
 
     def versions(self):
         def first(program, pattern):
@@ -225,8 +225,7 @@ class Switch:
         return "\n".join(["they said last:", *ends])
 
     def start_ovs(self):
-        schema = self.tools.root / "usr/share/openvswitch/vswitch.ovsschema"
-        self.run("ovsdb-tool", "create", "conf.db", str(schema))
+        self.run("ovsdb-tool", "create", "conf.db", self.tools.schema)
         self.start("ovsdb", "ovsdb-server", "conf.db", "--remote=punix:db.sock", "--unixctl=db.ctl")
         self.wait_for("database", (self.folder / "db.sock").exists)
         vsctl = ("ovs-vsctl", "--db=unix:db.sock", f"--timeout={PATIENCE_S}")
@@ -239,7 +238,7 @@ class Switch:
             f"other_config:pmd-cpu-mask={mask}", f"other_config:dpdk-lcore-mask={others}",
             f"other_config:dpdk-socket-mem={OVS_MIB}", f'other_config:dpdk-extra="{extra}"',
         )
-        self.vswitchd = self.start("ovs", str(self.tools.vswitchd), "unix:db.sock", "--unixctl=ovs.ctl", "--log-file=ovs.log")
+        self.vswitchd = self.start("ovs", self.tools.vswitchd, "unix:db.sock", "--unixctl=ovs.ctl", "--log-file=ovs.log")
         self.wait_for("DPDK in OVS", lambda: "true" in self.run(*vsctl, "get", "Open_vSwitch", ".", "dpdk_initialized"))
         ports = []
         for number, name in enumerate(("near", "far"), 1):
@@ -268,7 +267,7 @@ class Switch:
             "net_null0,no-rx=1",
         ]
         self.testpmd = self.start(
-            "testpmd", "stdbuf", "-oL", str(self.tools.testpmd), "--lcores", f"(0-1)@{self.tools.cpus[1]}",
+            "testpmd", "stdbuf", "-oL", self.tools.testpmd, "--lcores", f"(0-1)@{self.tools.cpus[1]}",
             "-m", str(TESTPMD_MIB), *MEMORY, "--log-level=error", *self.tools.drivers,
             *(word for device in devices for word in ("--vdev", device)),
             "--", "--interactive", "--forward-mode=io", "--nb-cores=1", "--rxd=1024", "--txd=1024", "--burst=64",
@@ -456,7 +455,7 @@ class Comparison:
                 switch = Switch(self.tools, connections)
                 for name in POLICY_WORDS:
                     found[name] = switch.measure(name, self.milliseconds / 1000)
-        except NoFigure as why:
+        except (NoFigure, OSError) as why:
             self.failures.append(str(why))
             print(f"no figure for OVS-DPDK with {connections} connections: {why}", file=sys.stderr)
         finally:
