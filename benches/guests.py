@@ -63,7 +63,7 @@ class Bench:
         self.machines = Machines(self.card, self.card.client(), folder, {"usr/bin/trinic-probe": probe})
         self.ids = {name: self.machines.launch(image, KIND, address) for name, (image, address) in FUNCTIONS.items()}
         for name, (_, address) in FUNCTIONS.items():
-            self.machines.says(self.ids[name], f"guest: eth0 has {address}")
+            self.machines.says(self.ids[name], f"guest: eth0 has {address}", timeout=600)
             driver = self.shell(name, "basename $(readlink /sys/class/net/eth0/device/driver)").strip()
             if driver != DRIVERS[name]:
                 raise RuntimeError(f"{name}: eth0's driver is {driver}")
