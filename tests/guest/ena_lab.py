@@ -8,6 +8,7 @@ import base64
 import collections
 import contextlib
 import importlib.util
+import ipaddress
 import pathlib
 import re
 import struct
@@ -47,8 +48,9 @@ class EnaLab(Lab):
             super().__init__(card, card.client(), "10.80.0.0/16")
             self.ec2.associate_vpc_cidr_block(VpcId=self.vpc, AmazonProvidedIpv6CidrBlock=True)
             vpc = self.ec2.describe_vpcs(VpcIds=[self.vpc])["Vpcs"][0]
-            block = vpc["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"].removesuffix("00::/56") + "01::/64"
-            subnet = self.ec2.create_subnet(VpcId=self.vpc, CidrBlock="10.80.1.0/24", Ipv6CidrBlock=block)
+            block = ipaddress.ip_network(vpc["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"])
+            self.ipv6_blocks = [str(found) for found in block.subnets(new_prefix=64)]
+            subnet = self.ec2.create_subnet(VpcId=self.vpc, CidrBlock="10.80.1.0/24", Ipv6CidrBlock=self.ipv6_blocks[1])
             self.net = subnet["Subnet"]["SubnetId"]
             self.open = self.group("open", *EVERYTHING)
             instance = self.instance(self.net, [self.open], "10.80.1.10", Ipv6AddressCount=1)
@@ -59,10 +61,10 @@ class EnaLab(Lab):
             card.stop()
             raise
 
-    def function(self, address: str, group: str | None = None) -> str:
+    def function(self, address: str, group: str | None = None, subnet: str | None = None) -> str:
         """A new interface with an ENA function at a socket of its own; its id."""
         made = self.ec2.create_network_interface(
-            SubnetId=self.net, Groups=[group or self.open], PrivateIpAddress=address, Ipv6AddressCount=1
+            SubnetId=subnet or self.net, Groups=[group or self.open], PrivateIpAddress=address, Ipv6AddressCount=1
         )["NetworkInterface"]
         interface = made["NetworkInterfaceId"]
         path = self.folder / f"{address}.sock"

@@ -4,7 +4,10 @@
 //! settings on your EC2 instance"], read 2026-11-27: what is limited, that packets are queued and then dropped, the
 //! counters. How deep the queue is and how large a burst may be is not documented. [assumed A-26]
 //!
-//! A [`Bucket`] keeps the time by which an interface is ahead of its rate. Up to its burst a frame passes
+//! A function whose driver's frames lie in a ring of its own is asked for no more than its rate: what is above it waits
+//! there ([`Shaper::send_room`]), is counted as queued, and the driver stops when its ring is full. [assumed A-39]
+//!
+//! Of what comes by another way nothing waits. A [`Bucket`] keeps the time by which an interface is ahead of its rate. Up to its burst a frame passes
 //! unnoticed; beyond, for the depth of the queue, it passes too, and is counted as queued: a switch holds no frames,
 //! so that the queue delays nothing and is the more of a burst that it stands for. [assumed A-27] Beyond the queue
 //! a frame is dropped. Over any long time no more passes than the rate.
@@ -110,6 +113,13 @@ const QUEUE_NS: u64 = 10 * NS_PER_MS;
 /// I/O credits, depending on the instance's size. [assumed A-28]
 const CREDIT_NS: u64 = 300 * NS_PER_S;
 
+/// What a frame of the largest size adds, for how many of them are taken at once: 64 KiB in segments of 1,448 bytes. One
+/// of more segments that finds no room in the queue is dropped.
+const SUPER_FRAME: Load = Load {
+    packets: 46,
+    bytes: 68_600,
+};
+
 /// A span of time in the bucket's unit.
 #[inline]
 fn span(ns: u64) -> u64 {
@@ -162,6 +172,21 @@ impl Bucket {
         self.room(now) == Room::None
     }
 
+    /// How many frames of `units` each the burst and the queue have room for; none while the burst is used up.
+    fn frames(&self, now: Instant, units: u64) -> usize {
+        // At a rate of nothing they would wait for ever.
+        if self.cost == 0 {
+            return usize::MAX;
+        }
+        let debt = self.debt(now);
+        if debt >= self.burst {
+            return 0;
+        }
+        let room = self.burst.saturating_add(self.queue) - debt;
+        let fit = room / self.cost.saturating_mul(units).max(1);
+        usize::try_from(fit).unwrap_or(usize::MAX).max(1)
+    }
+
     /// Takes note of units that passed.
     #[inline]
     pub(crate) fn take(&mut self, now: Instant, units: u64) {
@@ -202,6 +227,12 @@ impl Pipe {
             .max(credits.map_or(Room::Free, |credits| credits.room(now)))
     }
 
+    fn frames(&self, now: Instant) -> usize {
+        let buckets = std::iter::once(&self.peak).chain(&self.credits);
+        let fit = buckets.map(|bucket| bucket.frames(now, SUPER_FRAME.bytes));
+        fit.min().unwrap_or(usize::MAX)
+    }
+
     #[inline]
     fn take(&mut self, now: Instant, bytes: u64) {
         self.peak.take(now, bytes);
@@ -218,6 +249,10 @@ pub(crate) struct Shaper {
     outbound: Option<Pipe>,
     /// Of both directions.
     packets: Option<Bucket>,
+    /// Which of the outbound bandwidth and the packets have let frames wait since the last was taken.
+    held: [bool; 2],
+    /// For which of them those that are taken now have waited.
+    late: [bool; 2],
 }
 
 impl Shaper {
@@ -229,6 +264,8 @@ impl Shaper {
             packets: allowances
                 .packets_per_s
                 .map(|rate| Bucket::new(rate, BURST_NS, QUEUE_NS)),
+            held: [false; 2],
+            late: [false; 2],
         };
         let any = shaper.inbound.is_some() || shaper.outbound.is_some() || shaper.packets.is_some();
         any.then(|| Box::new(shaper))
@@ -257,6 +294,26 @@ impl Shaper {
         refused(&self.rooms(now, direction))
     }
 
+    /// How many frames may be taken from the ring where they wait, none while an allowance is used up. `has_frames`
+    /// says whether some do. Those that are taken after a wait are counted as queued.
+    pub(crate) fn send_room(&mut self, now: Instant, has_frames: impl FnOnce() -> bool) -> usize {
+        let pipe = self.outbound.as_ref();
+        let packets = self.packets.as_ref();
+        let rooms = [
+            pipe.map_or(usize::MAX, |pipe| pipe.frames(now)),
+            packets.map_or(usize::MAX, |packets| packets.frames(now, SUPER_FRAME.packets)),
+        ];
+        let room = rooms[0].min(rooms[1]);
+        if room > 0 {
+            self.late = std::mem::take(&mut self.held);
+        } else if has_frames() {
+            for (held, room) in self.held.iter_mut().zip(rooms) {
+                *held |= room == 0;
+            }
+        }
+        room
+    }
+
     /// Lets a frame pass, or says why it is dropped. What is queued or dropped is counted.
     pub(crate) fn pass(
         &mut self,
@@ -270,8 +327,8 @@ impl Shaper {
             counters.exceed(reason, load.packets);
             return Err(reason);
         }
-        for (room, reason) in rooms {
-            if room == Room::Queue {
+        for ((room, reason), is_late) in rooms.into_iter().zip(self.late) {
+            if room == Room::Queue || (is_late && direction == Direction::Outbound) {
                 counters.exceed(reason, load.packets);
             }
         }
@@ -358,6 +415,63 @@ mod tests {
         let again = passed(&mut shaper, 490 * NS_PER_S, 40 * NS_PER_S, NS_PER_MS, frame);
         let expected = 30 * (peak / 8) + 10 * (baseline / 8);
         assert!(again.abs_diff(expected) < expected / 20, "{again} of {expected}");
+    }
+
+    #[test]
+    fn what_is_above_the_rate_waits_in_the_ring_and_is_counted() {
+        // A megabyte a second: a frame takes a millisecond.
+        let mut shaper = out(8_000_000, 8_000_000);
+        let mut counters = Counters::default();
+        let load = |bytes| Load { packets: 1, bytes };
+        let mut pass = |shaper: &mut Shaper, ms: u64, bytes| {
+            let passed = shaper.pass(
+                at(ms * NS_PER_MS),
+                Direction::Outbound,
+                load(bytes),
+                &mut counters,
+            );
+            assert_eq!(passed, Ok(()), "{ms}");
+            counters.snapshot().bw_out_allowance_exceeded
+        };
+        let room =
+            |shaper: &mut Shaper, ms: u64, has_frames| shaper.send_room(at(ms * NS_PER_MS), || has_frames);
+        // Not even one of the largest fits, so one at a time is taken.
+        assert_eq!(room(&mut shaper, 0, true), 1);
+        assert_eq!(pass(&mut shaper, 0, 3_000), 0);
+        assert_eq!(room(&mut shaper, 0, true), 0);
+        assert_eq!(room(&mut shaper, 1, true), 0);
+        assert_eq!(room(&mut shaper, 3, true), 1);
+        assert_eq!(pass(&mut shaper, 3, 1_000), 1);
+        // Nothing waited for the next one.
+        assert_eq!(room(&mut shaper, 3, false), 0);
+        assert_eq!(room(&mut shaper, 4, true), 1);
+        assert_eq!(pass(&mut shaper, 4, 50_000), 1);
+        // It is longer than the queue: the next one waits all the same, and is not dropped.
+        assert_eq!(room(&mut shaper, 40, true), 0);
+        assert_eq!(room(&mut shaper, 54, true), 1);
+        assert_eq!(pass(&mut shaper, 54, 1_000), 2);
+        // What comes in meanwhile has not waited.
+        assert_eq!(shaper.late, [true, false]);
+        let inbound = shaper.pass(at(54 * NS_PER_MS), Direction::Inbound, load(1_000), &mut counters);
+        assert_eq!(
+            (inbound, counters.snapshot().bw_out_allowance_exceeded),
+            (Ok(()), 2)
+        );
+        // For ever is too long.
+        assert_eq!(out(0, 0).send_room(at(5), || true), usize::MAX);
+    }
+
+    #[test]
+    fn as_many_as_fit_are_taken_at_once() {
+        let mut shaper = Shaper::new(&Allowances {
+            packets_per_s: Some(500_000),
+            ..Allowances::default()
+        })
+        .unwrap();
+        // 5,500 packets are eleven milliseconds'.
+        assert_eq!(shaper.send_room(at(0), || true), 5_500 / 46);
+        let mut fast = out(5_000_000_000, 5_000_000_000);
+        assert_eq!(fast.send_room(at(0), || true), 6_875_000 / 68_600);
     }
 
     #[test]

@@ -301,6 +301,18 @@ impl Switch {
 
 /// The packet path.
 impl Switch {
+    /// How many frames of a port may be given to [`Self::process_batch`] now, for a port whose frames lie in a ring where
+    /// they can wait: none while an allowance of its interface is used up. `has_frames`: whether some are there.
+    /// Ask before each turn; what is taken after a wait is counted as queued. [assumed A-39]
+    #[inline]
+    pub fn send_room(&mut self, now: Instant, from: PortId, has_frames: impl FnOnce() -> bool) -> usize {
+        let Some(Origin::Interface(index)) = self.origin(from) else {
+            return usize::MAX;
+        };
+        let shaper = self.states.get_mut(index).and_then(|state| state.shaper.as_mut());
+        shaper.map_or(usize::MAX, |shaper| shaper.send_room(now, has_frames))
+    }
+
     /// Decides about a frame and edits it.
     ///
     /// Tiers: (1) a flow that was seen before under these tables: a quick parse, one search of the flow cache, two

@@ -365,8 +365,9 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
         count
     }
 
+    /// Whether the driver has sent packets that were not taken. One load of a mapped word a queue.
     #[inline]
-    fn has_packets(&self) -> bool {
+    pub fn has_packets(&self) -> bool {
         self.tx_active.iter().any(|index| {
             self.tx.get(usize::from(*index)).is_some_and(|queue| {
                 queue.as_ref().is_some_and(|queue| {

@@ -118,6 +118,36 @@ fn packets_of_both_directions() {
     }
 }
 
+/// For a port whose frames can wait where they are.
+#[test]
+fn a_port_is_asked_for_no_more_than_its_rate() {
+    for mut card in cards() {
+        let allowances = Allowances {
+            packets_per_s: Some(1_000),
+            ..Allowances::default()
+        };
+        allow(&mut card, "eni-a", allowances);
+        let room = |card: &mut Card, port| card.switch.send_room(card.now, PortId(port), || true);
+        assert_eq!(room(&mut card, 1), 1);
+        card.arrives(&thousand(), PortId(2));
+        assert_eq!(room(&mut card, 1), 0);
+        assert_eq!(card.counters("eni-a").pps_allowance_exceeded, 0);
+        for waited in 1..5 {
+            card.wait(Duration::from_millis(1));
+            assert_eq!(room(&mut card, 1), 1);
+            card.arrives(&thousand(), PortId(2));
+            assert_eq!(card.counters("eni-a").pps_allowance_exceeded, waited);
+            assert_eq!(room(&mut card, 1), 0);
+        }
+        assert_eq!(card.counters("eni-a").dropped_total(), 0);
+        // Whoever has no allowances, or does not exist, does not wait.
+        assert_eq!(
+            (room(&mut card, 2), room(&mut card, 99)),
+            (usize::MAX, usize::MAX)
+        );
+    }
+}
+
 /// A super-frame of ten segments is ten packets, each with its headers.
 #[test]
 fn super_frames_count_as_their_segments() {

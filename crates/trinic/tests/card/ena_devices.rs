@@ -4,18 +4,19 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use trinic::protocol::{FunctionKind, InstanceReport, InterfaceReport, Query};
-use trinic_switch::tables::{Entry, RuleProtocol};
+use trinic_switch::tables::{Allowances, Entry, RuleProtocol};
 
-use crate::ena_guest::{Guest, add_device, arp, count, device, eventually, shown};
+use crate::ena_guest::{Guest, add_device, arp, count, device, echo, eventually, shown};
 use crate::harness::{Card, as_one_of, card_with, function, group, inside, instance, interface, pings};
 
 pub(crate) fn trials() -> Vec<(&'static str, fn())> {
     vec![
         ("ena_packets_pass_both_ways_and_are_counted", packets),
         ("ena_function_of_a_namespace_comes_and_goes_by_its_tag", tag),
+        ("ena_packets_above_the_allowance_wait_in_the_ring", allowance),
         ("ena_detach_while_packets_flow", detach),
         (
             "ena_client_that_is_killed_leaves_the_function_to_the_next",
@@ -92,6 +93,36 @@ fn packets() {
     eventually("the socket is gone", || !socket.exists());
     assert!(guest.driver.statistics().is_err(), "the client was disconnected");
     assert_eq!(function_threads(&card), 0);
+}
+
+/// The driver's own ring is the queue of what is above the allowance: nothing of it is lost.
+fn allowance() {
+    let (mut card, _) = card_with(&[("i-a", &[10])], &[]);
+    let socket = add_device(&mut card, 20, 2);
+    let mut throttled = interface(20, Some("i-20"));
+    throttled.allowances = Some(Box::new(Allowances {
+        packets_per_s: Some(1_000),
+        ..Allowances::default()
+    }));
+    card.update(vec![Entry::Interface(throttled)], Vec::new(), &[]);
+    let mut guest = Guest::connect(20, &socket);
+    let began = Instant::now();
+    let (mut sent, mut queued) = (0, 0);
+    eventually("200 packets have left", || {
+        // As many as there are buffers for, which come back as the packets leave.
+        (0..16).for_each(|_| guest.send(&echo(20, 10)));
+        let stats = card.ask(Query::Stats {
+            interface: Some("eni-20".into()),
+        });
+        sent = count(&stats, "/packets_out");
+        queued = count(&stats, "/pps_allowance_exceeded");
+        sent >= 200
+    });
+    // A burst is one packet, and eleven would be queued.
+    assert!(u128::from(sent) <= 12 + began.elapsed().as_millis(), "{sent}");
+    assert!(queued > 0);
+    assert_eq!(card.drops("eni-20", "pps-allowance-exceeded"), 0);
+    assert_eq!(shown(&mut card, 20)["queue_faults"], serde_json::json!({}));
 }
 
 /// The guest answers a ping from an instance.
@@ -195,7 +226,7 @@ fn detach() {
             // A function that is gone ends it.
             while guest.driver.statistics().is_ok() {
                 for _ in 0..64 {
-                    guest.send(&crate::ena_guest::echo(20, 10));
+                    guest.send(&echo(20, 10));
                 }
                 guest.receive();
                 sent.fetch_add(64, std::sync::atomic::Ordering::Relaxed);

@@ -111,6 +111,13 @@ impl EnaPort {
         self.datapath.poll_timeout()
     }
 
+    /// Whether there are packets to take.
+    #[inline]
+    #[must_use]
+    pub fn has_packets(&self) -> bool {
+        self.datapath.has_packets()
+    }
+
     /// Takes packets that the driver sent. Each must come back with [`Self::complete`] in the same round.
     #[inline]
     pub fn take(&mut self, packets: &mut [TxPacket]) -> usize {

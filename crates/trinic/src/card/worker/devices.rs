@@ -102,11 +102,20 @@ impl Worker {
 
     /// One function's turn: a batch of packets through the switch and on.
     fn device_turn(&mut self, now: Instant, index: usize) -> usize {
-        let Some(port) = self.slots[index].as_mut().and_then(Slot::device_mut) else {
+        let Self {
+            slots,
+            switch,
+            devices,
+            ..
+        } = self;
+        let Some(port) = slots[index].as_mut().and_then(Slot::device_mut) else {
             return 0;
         };
         port.poll(now);
-        let count = port.take(&mut self.devices.packets);
+        // What is above the interface's allowances stays where it is.
+        let room = switch.send_room(now, port_id(index), || port.has_packets());
+        let most = room.min(devices.packets.len());
+        let count = port.take(&mut devices.packets[..most]);
         if count == 0 {
             return 0;
         }
