@@ -11,6 +11,7 @@ demo: build
 # Installs what the tests need (as root), makes the guests' images under target/, then runs all tests.
 test:
 	./scripts/setup-tests
+	./scripts/setup-clients
 	./scripts/setup-guests
 	cargo xtask test
 

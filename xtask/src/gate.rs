@@ -86,7 +86,7 @@ What works, what is partial and what is absent. `cargo xtask support` writes thi
 | interface in a namespace of the user's own | works | `trinic attach` |
 | source/dest check, security groups, connection tracking | works | IPv4 and IPv6 |
 | Elastic IPs, automatic public addresses, internet gateway | works | 1:1 NAT to the card's own \"internet\" namespace |
-| instance metadata v1 and v2, DNS, DHCP, NTP | works | on every interface |
+| instance metadata v1 and v2, DNS, DHCP, NTP | works | on every interface; Debian's cloud-init, amazon-ec2-net-utils and systemd-networkd run on them in the tests, and every path of the VPC CNI is answered |
 | IPv6-only subnets | works | the link-local services answer at their IPv6 addresses |
 | network ACLs | absent | security groups are the only filter |
 | NAT gateways, peering, VPC endpoints, transit gateways, flow logs | absent | the API says UnsupportedOperation |

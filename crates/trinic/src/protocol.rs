@@ -4,6 +4,12 @@
 //!
 //! Either side may die and come back: the card keeps switching packets with the last tables that it
 //! acknowledged, and a new control process starts with a snapshot again.
+//!
+//! After an upgrade the two may be of different versions. A field that is new and may be absent
+//! (`#[serde(default)]`) changes nothing; any other change raises [`PROTOCOL`], and a control that meets a card
+//! with another number tells it nothing: the card goes on with the tables that it has until it is replaced
+//! (docs/design.md). Two things are the same in every version, so that this much always works: the part of
+//! the hello that is [`Greeting`], and [`ToCard::Shutdown`].
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,6 +21,45 @@ pub use trinic_vpc::resource::VmImage;
 
 /// The most bytes that a frame may have; a longer one closes the connection.
 pub const FRAME_LIMIT_BYTES: u32 = 256 << 20;
+
+/// The version of this protocol.
+pub const PROTOCOL: u32 = 1;
+
+/// Cards of before the hello had a number speak this.
+const FIRST_PROTOCOL: u32 = 1;
+
+fn first_protocol() -> u32 {
+    FIRST_PROTOCOL
+}
+
+/// What the first frame of a card of any version says.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Greeting {
+    /// Process id of the card.
+    pub pid: u32,
+    /// Version of its program.
+    pub version: String,
+    /// The protocol that it speaks.
+    #[serde(default = "first_protocol")]
+    pub protocol: u32,
+}
+
+impl Greeting {
+    /// Reads it from the first frame; `None` when that is no hello.
+    pub fn of(first: &serde_json::Value) -> Option<Self> {
+        Self::deserialize(first.get("Hello")?).ok()
+    }
+}
+
+/// A card that speaks another protocol.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "process {}, version {}, speaks protocol {}, and this control, version {}, protocol {PROTOCOL}: packets go on \
+     with the tables that it has, and it is told of no change. `kill {}` has it replaced by a card of this \
+     version, which adopts the instances",
+    .0.pid, .0.version, .0.protocol, env!("CARGO_PKG_VERSION"), .0.pid
+)]
+pub struct OtherProtocol(pub Greeting);
 
 /// Control to card.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -64,6 +109,9 @@ pub enum FromCard {
         pid: u32,
         /// Version of the program.
         version: String,
+        /// [`PROTOCOL`] of the program.
+        #[serde(default = "first_protocol")]
+        protocol: u32,
         /// What instances of this card run on.
         backend: Backend,
         /// Why it is not [`Backend::Namespace`], and what would allow it.

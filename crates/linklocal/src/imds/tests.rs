@@ -153,12 +153,14 @@ fn what_an_instance_does_not_have_is_not_there() {
     service.metadata.options.tags = false;
     service.metadata.interfaces.truncate(1);
     service.metadata.interfaces[0].public_ipv4s.clear();
+    service.metadata.interfaces[0].ipv6s.clear();
     assert_eq!(service.get("/latest/"), (200, "dynamic\nmeta-data".into()));
     for path in [
         "/latest/user-data",
         "/latest/meta-data/public-keys/",
         "/latest/meta-data/tags/",
         "/latest/meta-data/public-ipv4",
+        "/latest/meta-data/ipv6",
         "/latest/meta-data/iam/",
     ] {
         assert_eq!(service.get(path).0, 404, "{path}");

@@ -196,6 +196,7 @@ fn dynamic(metadata: &InstanceMetadata) -> Directory<'_> {
 fn meta_data(metadata: &InstanceMetadata) -> Directory<'_> {
     let primary = metadata.interfaces.first();
     let local_ipv4 = primary.and_then(|i| i.local_ipv4s.first());
+    let ipv6 = primary.and_then(|i| i.ipv6s.first());
     let public_ipv4 = primary.and_then(primary_public);
     let empty: &[String] = &[];
     let mut tree = Directory::default()
@@ -209,6 +210,7 @@ fn meta_data(metadata: &InstanceMetadata) -> Directory<'_> {
         .text("instance-id", &metadata.instance_id)
         .text("instance-life-cycle", "on-demand")
         .text("instance-type", &metadata.instance_type)
+        .optional("ipv6", ipv6.map(ToString::to_string))
         .text("local-hostname", &metadata.local_hostname)
         .optional("local-ipv4", local_ipv4.map(ToString::to_string))
         .optional("mac", primary.map(|i| mac_text(i.mac)))

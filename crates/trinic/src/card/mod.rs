@@ -49,7 +49,7 @@ use anyhow::Context;
 use trinic_switch::Switch;
 use trinic_wire::time::Instant;
 
-use crate::protocol::{FromCard, ToCard};
+use crate::protocol::{FromCard, PROTOCOL, ToCard};
 use crate::state::StateDir;
 
 use ena::Functions;
@@ -179,6 +179,7 @@ fn serve(
         move || FromCard::Hello {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: PROTOCOL,
             backend: tools.backend.kind(),
             backend_reason: backend_reason.clone(),
             revision: tools

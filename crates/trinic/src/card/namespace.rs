@@ -479,3 +479,19 @@ fn hosts(spec: &InstanceSpec) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the card of version 0.1.0 kept to find its namespaces again (tests/upgrade.rs).
+    #[test]
+    fn the_handle_of_an_earlier_program_is_understood() {
+        let record = include_str!("../../tests/fixtures/state-1/card/instances/i-69c7f5da7b75fd074.json");
+        let record: serde_json::Value = serde_json::from_str(record).unwrap();
+        let handle = Handle::deserialize(&record["backend"]).unwrap();
+        assert_eq!(handle.id, "i-69c7f5da7b75fd074");
+        assert!(handle.is_named && handle.process.is_some() && handle.netns.is_none());
+        assert_eq!(handle.functions, ["eth0"]);
+    }
+}

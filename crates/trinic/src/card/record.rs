@@ -223,6 +223,26 @@ mod tests {
         assert!(records.path("i-0123456789abcdef0").is_ok());
     }
 
+    /// A card that is started after an upgrade finds what the one of before kept; a file that it did not
+    /// understand would leave its instances without an owner.
+    #[test]
+    fn files_of_an_earlier_program_are_understood() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/state-1/card");
+        let records = Records::open(&folder).unwrap();
+        let desired = records.desired();
+        assert_eq!(desired.tables.revision.0, 14);
+        let instances: Vec<&str> = desired.instances.keys().map(|id| &**id).collect();
+        assert_eq!(instances, ["i-69c7f5da7b75fd074"]);
+        let mut found = records.instances();
+        found.sort_by(|a, b| a.spec.id.cmp(&b.spec.id));
+        let [instance, internet] = found.as_slice() else {
+            panic!("{found:?}");
+        };
+        assert_eq!(&*internet.spec.id, "internet");
+        assert_eq!(&instance.spec, &*desired.instances["i-69c7f5da7b75fd074"]);
+        assert!(instance.interfaces.contains_key("eni-f91c7e32add47a297"));
+    }
+
     #[test]
     fn a_broken_file_is_as_none() {
         let dir = tempfile::tempdir().unwrap();

@@ -133,12 +133,13 @@ mod tests {
     use trinic_switch::tables::Revision;
 
     use super::*;
-    use crate::protocol::Backend;
+    use crate::protocol::{Backend, PROTOCOL};
 
     fn hello() -> FromCard {
         FromCard::Hello {
             pid: 7,
             version: "0".into(),
+            protocol: PROTOCOL,
             backend: Backend::Namespace,
             backend_reason: None,
             revision: Revision(0),

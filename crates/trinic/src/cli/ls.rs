@@ -91,6 +91,7 @@ fn card_line(card: Option<&CardStatus>) -> String {
             format!("Card: up (process {pid}), instances are {backend}\n")
         }
         Some(CardStatus::Down { reason }) => format!("Card: down, being started again: {reason}\n"),
+        Some(CardStatus::Apart { reason }) => format!("Card: of another version: {reason}\n"),
         Some(CardStatus::Ended) => "Card: ended\n".into(),
         Some(CardStatus::Starting) | None => "Card: starting\n".into(),
     }

@@ -31,6 +31,7 @@ fn text(state: &StateDir, status: &Status) -> String {
             format!("process {pid}, backend {backend:?}{reason}")
         }
         CardStatus::Down { reason } => format!("down: {reason}"),
+        CardStatus::Apart { reason } => format!("of another version: {reason}"),
         CardStatus::Ended => "ended".to_owned(),
     };
     format!(

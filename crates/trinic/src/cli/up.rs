@@ -253,6 +253,9 @@ fn remark(card: &CardStatus) -> Option<String> {
         CardStatus::Down { reason } => Some(format!(
             "The card is down, it is started again and again; calls are served, instances stay pending: {reason}"
         )),
+        CardStatus::Apart { reason } => Some(format!(
+            "The running card is of another version; calls are served, instances stay as they are: {reason}"
+        )),
         CardStatus::Ended => Some("The card has ended".into()),
     }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use tokio::io::BufReader;
 use tokio::net::UnixStream;
@@ -24,7 +25,9 @@ use super::engine::{Ended, Engine, Subscription};
 use super::receipt::Acknowledged;
 use super::touch;
 use crate::framing;
-use crate::protocol::{Backend, FromCard, InstanceReport, InterfaceReport, Query, ToCard};
+use crate::protocol::{
+    Backend, FromCard, Greeting, InstanceReport, InterfaceReport, OtherProtocol, PROTOCOL, Query, ToCard,
+};
 
 /// What is known of the card now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +51,11 @@ pub enum CardStatus {
     /// Not there; it is being started again.
     Down {
         /// Why, in one sentence.
+        reason: String,
+    },
+    /// There, and of another version with another protocol: it is told nothing until it is replaced.
+    Apart {
+        /// Which it is and what ends that, in one sentence.
         reason: String,
     },
     /// It ended as asked; there will be no other.
@@ -144,7 +152,9 @@ impl Link {
         match self.status() {
             CardStatus::Up { .. } => {}
             CardStatus::Starting => return Err(AskError::NotConnected("it is starting".into())),
-            CardStatus::Down { reason } => return Err(AskError::NotConnected(reason)),
+            CardStatus::Down { reason } | CardStatus::Apart { reason } => {
+                return Err(AskError::NotConnected(reason));
+            }
             CardStatus::Ended => return Err(AskError::NotConnected("it ended as asked".into())),
         }
         let (reply, answer) = oneshot::channel();
@@ -195,6 +205,7 @@ impl Link {
         loop {
             let connected = process.connect().await;
             let is_connected = connected.is_ok();
+            let mut is_other = false;
             let reason = match connected {
                 Ok((stream, adopted)) => {
                     let began = tokio::time::Instant::now();
@@ -202,6 +213,7 @@ impl Link {
                     if began.elapsed() > BACKOFF_RESET {
                         backoff = BACKOFF_MIN;
                     }
+                    is_other = ended.as_ref().is_err_and(|error| error.is::<OtherProtocol>());
                     ended.map_or_else(|error| format!("{error:#}"), |()| "its connection ended".into())
                 }
                 Err(error) => format!("{:#}", anyhow::Error::new(error)),
@@ -215,13 +227,32 @@ impl Link {
                 }
                 continue;
             }
-            tracing::warn!(%reason, "The card is down; starting it again");
-            self.shared.status.send_replace(CardStatus::Down { reason });
+            let pause = if is_other { APART_RETRY } else { backoff };
+            self.lost(reason, is_other);
             tokio::select! {
-                () = tokio::time::sleep(backoff) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.shared.stop.notified() => {}
             }
             backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    /// Keeps why there is no connection; what is known already is not logged again.
+    fn lost(&self, reason: String, is_other: bool) {
+        let status = if is_other {
+            CardStatus::Apart {
+                reason: reason.clone(),
+            }
+        } else {
+            CardStatus::Down {
+                reason: reason.clone(),
+            }
+        };
+        let before = self.shared.status.send_replace(status.clone());
+        match status {
+            CardStatus::Apart { .. } if before == status => {}
+            CardStatus::Apart { .. } => tracing::warn!(%reason, "The card is of another version"),
+            _ => tracing::warn!(%reason, "The card is down; starting it again"),
         }
     }
 
@@ -235,13 +266,15 @@ impl Link {
     ) -> anyhow::Result<()> {
         let (reader, mut writer) = stream.into_split();
         let mut reader = BufReader::new(reader);
-        self.hello(&mut reader, adopted).await?;
+        let first = first_frame(&mut reader).await?;
         // A question of an earlier connection has nobody waiting for its answer.
         while questions.try_recv().is_ok() {}
+        // A card of any protocol understands this.
         if let Some(stop_instances) = self.stopping() {
             self.send(&mut writer, &ToCard::Shutdown { stop_instances })
                 .await?;
         }
+        self.hello(first, adopted)?;
         let Subscription {
             updates,
             acknowledged,
@@ -257,23 +290,28 @@ impl Link {
         result
     }
 
-    async fn hello(&self, reader: &mut BufReader<OwnedReadHalf>, adopted: bool) -> anyhow::Result<()> {
-        let hello = tokio::time::timeout(HELLO_LIMIT, framing::read_async(reader)).await;
-        let Ok(Ok(Some(FromCard::Hello {
+    /// Takes the first frame of a card, if that speaks this protocol.
+    fn hello(&self, first: serde_json::Value, adopted: bool) -> anyhow::Result<()> {
+        let greeting = Greeting::of(&first).context(NO_HELLO)?;
+        if greeting.protocol != PROTOCOL {
+            return Err(OtherProtocol(greeting).into());
+        }
+        let FromCard::Hello {
             pid,
             version,
             backend,
             backend_reason,
             revision,
-        }))) = hello
+            ..
+        } = serde_json::from_value(first).context(NO_HELLO)?
         else {
-            anyhow::bail!("it did not say hello");
+            anyhow::bail!(NO_HELLO);
         };
         if version != env!("CARGO_PKG_VERSION") {
             tracing::warn!(
                 card = version,
                 control = env!("CARGO_PKG_VERSION"),
-                "Card and control have different versions; `trinic down` and `trinic up` end that"
+                "Card and control have different versions, and one protocol; `trinic down` and `trinic up` end that"
             );
         }
         tracing::info!(
@@ -466,6 +504,14 @@ fn overdue(
     gone.chain(detached).collect()
 }
 
+/// The first frame of a card of any version.
+async fn first_frame(reader: &mut BufReader<OwnedReadHalf>) -> anyhow::Result<serde_json::Value> {
+    match tokio::time::timeout(HELLO_LIMIT, framing::read_async(reader)).await {
+        Ok(Ok(Some(first))) => Ok(first),
+        _ => anyhow::bail!(NO_HELLO),
+    }
+}
+
 /// Notes a problem; of too many, some are forgotten.
 fn remember(problems: &mut BTreeMap<Id, String>, id: Id, reason: String) {
     if problems.len() >= PROBLEMS_LIMIT {
@@ -483,12 +529,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const PENDING_LIMIT: usize = 256;
 const PROBLEMS_LIMIT: usize = 256;
 const ASK_LIMIT: Duration = Duration::from_secs(10);
+const NO_HELLO: &str = "it did not say hello";
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
 const CATCH_UP: Duration = Duration::from_secs(1);
 /// The card itself gives its instances 20 s.
 const STOP_LIMIT: Duration = Duration::from_secs(25);
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// How often a card of another version is looked for anew: as soon as it is gone, this version's is started.
+const APART_RETRY: Duration = Duration::from_millis(250);
 /// A connection of this length was a good one.
 const BACKOFF_RESET: Duration = Duration::from_secs(10);
 

@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use trinic::framing;
-use trinic::protocol::{Backend, FromCard, InstanceReport, InstanceSpec, InterfaceReport, ToCard};
+use trinic::protocol::{Backend, FromCard, InstanceReport, InstanceSpec, InterfaceReport, PROTOCOL, ToCard};
 use trinic_ec2::sigv4::{Request, Secret, Signer, sign};
 use trinic_switch::tables::{Id, Revision, Tables};
 
@@ -206,6 +206,7 @@ impl FakeCard {
             let hello = FromCard::Hello {
                 pid: std::process::id(),
                 version: env!("CARGO_PKG_VERSION").into(),
+                protocol: PROTOCOL,
                 backend: Backend::Namespace,
                 backend_reason: None,
                 revision: Revision(0),
