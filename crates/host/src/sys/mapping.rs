@@ -245,7 +245,9 @@ unsafe fn copy(from: *const u8, to: *mut u8, length: usize) {
         // SAFETY: the first half is in the range that the caller vouches for.
         unsafe { ptr::copy_nonoverlapping(from, to, HALF) };
         // SAFETY: `last` is within the range.
-        let (from, to) = unsafe { (from.add(last), to.add(last)) };
+        let from = unsafe { from.add(last) };
+        // SAFETY: as above.
+        let to = unsafe { to.add(last) };
         // SAFETY: so is the half behind it, which ends with the range.
         unsafe { ptr::copy_nonoverlapping(from, to, HALF) };
     } else {
