@@ -66,10 +66,12 @@ impl Output {
     }
 
     /// The frame to send to the port that the packet came from.
+    #[inline]
     pub fn frame(&self) -> Option<&[u8]> {
         (self.len != 0).then(|| &self.bytes[..self.len])
     }
 
+    #[inline]
     pub(crate) fn clear(&mut self) {
         self.len = 0;
     }

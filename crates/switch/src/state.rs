@@ -2,6 +2,7 @@
 
 use trinic_wire::time::Instant;
 
+use crate::DropReason;
 use crate::cache::FlowCache;
 use crate::conntrack::Tracker;
 use crate::counters::{Counters, CountersSnapshot};
@@ -9,8 +10,9 @@ use crate::flow::FlowHash;
 use crate::fragments::Fragments;
 use crate::packet::PortId;
 use crate::policy::InterfaceIndex;
-use crate::shaper::{Bucket, Shaper};
+use crate::shaper::{Bucket, Load, Shaper};
 use crate::tables::{Allowances, Interface, Mac};
+use crate::trace::Direction;
 
 /// Connections of an interface that are remembered at most, whatever its type allows: 2^21, about 200 MiB. The
 /// largest types allow 13 million, and an instance that opens them must not take the card's memory.
@@ -100,6 +102,13 @@ impl InterfaceState {
             });
             self.shaper = Shaper::new(&allowances);
         }
+    }
+
+    /// Counts a frame against the allowances, if there are any. Returns why it is dropped, if it is.
+    #[inline(never)]
+    pub(crate) fn exceeds(&mut self, now: Instant, load: Load, direction: Direction) -> Option<DropReason> {
+        let shaper = self.shaper.as_mut()?;
+        shaper.pass(now, direction, load, &mut self.counters).err()
     }
 
     pub(crate) fn snapshot(&self) -> CountersSnapshot {

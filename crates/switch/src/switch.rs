@@ -21,6 +21,7 @@ use crate::walk::{self, Commit, Decision, Frame, Gate, Origin, Outcome, Place, R
 use crate::{DropReason, ROUTER_MAC, Stage};
 
 pub use fast::BATCH;
+use fast::Moment;
 
 /// Why an interface or the internet could not be connected to a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -328,19 +329,20 @@ impl Switch {
         out: &mut Output,
     ) -> Verdict {
         let glance = Glance::of(packet, self.hash);
-        self.decide(now, from, packet, glance.as_ref(), out)
+        self.decide(Moment::new(now), from, packet, glance.as_ref(), out)
     }
 
     #[inline]
     fn decide(
         &mut self,
-        now: Instant,
+        moment: Moment,
         from: PortId,
         packet: &mut Packet<'_>,
         glance: Option<&Glance>,
         out: &mut Output,
     ) -> Verdict {
         out.clear();
+        let now = moment.now;
         let Some(origin) = self.origin(from) else {
             self.unknown_port += 1;
             return Verdict::Drop(DropReason::UnknownPort);
@@ -373,19 +375,16 @@ impl Switch {
         {
             return self.dropped(origin.into(), reason);
         }
-        self.fast(now, origin, glance, packet)
+        self.fast(moment, origin, glance, packet)
             .unwrap_or_else(|| self.slow(now, from, packet, Some(glance), out))
     }
 
     /// Counts a frame against an interface's allowances. Returns why it is dropped, if it is.
-    #[inline(never)]
     fn exceeds(&mut self, now: Instant, at: Place, load: Load, direction: Direction) -> Option<DropReason> {
         let Destination::Interface(index) = at else {
             return None;
         };
-        let state = self.states.get_mut(index)?;
-        let shaper = state.shaper.as_mut()?;
-        shaper.pass(now, direction, load, &mut state.counters).err()
+        self.states.get_mut(index)?.exceeds(now, load, direction)
     }
 
     /// Takes note of a frame that a link-local service sends to an interface.

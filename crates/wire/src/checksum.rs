@@ -82,6 +82,17 @@ impl Sum {
     }
 }
 
+/// Whether an IPv4 header without options carries its right checksum. As [`Sum::is_valid`] says of it, for half the
+/// instructions: the sum is not folded, only asked whether it is a multiple of 0xffff, which its order of bytes does
+/// not change (RFC 1071 §2).
+#[inline]
+pub fn is_intact(header: &[u8; 20]) -> bool {
+    let (words, _) = header.as_chunks::<4>();
+    let add = |sum, word: &[u8; 4]| sum + u64::from(u32::from_ne_bytes(*word));
+    let sum = words.iter().fold(0, add);
+    sum != 0 && sum % 0xffff == 0
+}
+
 /// The sum of the IPv4 pseudo header of a transport packet of `length` bytes.
 #[inline]
 pub fn pseudo_v4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, length: u16) -> Sum {
@@ -187,6 +198,23 @@ mod tests {
     fn rfc_1624_example() {
         assert_eq!(update(0xdd2f, 0x5555, 0x3285), 0x0000);
         assert_eq!(update_bytes(0xdd2f, &[0x55, 0x55], &[0x32, 0x85]), 0x0000);
+    }
+
+    #[test]
+    fn intact_headers_are_those_with_a_valid_sum() {
+        let mut header = [
+            0x45, 0, 0, 0x73, 0, 0, 0x40, 0, 0x40, 0x11, 0xb8, 0x61, 0xc0, 0xa8, 0, 1, 0xc0, 0xa8, 0, 0xc7,
+        ];
+        assert!(is_intact(&header) && Sum::of(&header).is_valid());
+        for at in 0..header.len() {
+            for bit in 0..8 {
+                header[at] ^= 1 << bit;
+                assert_eq!(is_intact(&header), Sum::of(&header).is_valid(), "{at} {bit}");
+                header[at] ^= 1 << bit;
+            }
+        }
+        assert!(!is_intact(&[0; 20]));
+        assert!(is_intact(&[0xff; 20]));
     }
 
     #[test]

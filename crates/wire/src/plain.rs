@@ -6,7 +6,7 @@
 
 use zerocopy::FromBytes;
 
-use crate::checksum::Sum;
+use crate::checksum;
 use crate::ethernet::{self, EtherType};
 use crate::tcp::{self, Flags};
 use crate::{Protocol, ipv4, ipv6, udp};
@@ -79,7 +79,7 @@ impl Plain {
         if header.version_ihl != WITHOUT_OPTIONS
             || header.flags_fragment.get() & FRAGMENT != 0
             || total_len > available
-            || !Sum::of(bytes).is_valid()
+            || !checksum::is_intact(bytes)
         {
             return None;
         }

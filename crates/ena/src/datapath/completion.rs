@@ -6,8 +6,9 @@ use zerocopy::IntoBytes;
 use super::CompletionQueue;
 use crate::spec::descriptor::{RxCompletion, TxCompletion};
 
-/// Completions that are kept back at most, to be written with one copy and one release store.
-const BATCH: usize = 32;
+/// Bytes of completions that are kept back at most, to be written with one copy and one release store: a whole number
+/// of entries of every size.
+const STAGING_BYTES: usize = 1024;
 
 /// Bytes of the longest entry.
 const MAX_ENTRY_BYTES: usize = 32;
@@ -19,10 +20,12 @@ pub(super) struct CompletionRing {
     entry_bytes: usize,
     /// Where the next completion goes, counted without wrapping at the ring's end.
     tail: u16,
-    staged: usize,
+    /// Where the first of those goes that were not written yet, and their bytes.
+    first: u16,
+    staged_bytes: usize,
     /// Completions were added since this was asked for.
     is_fresh: bool,
-    staging: [u8; BATCH * MAX_ENTRY_BYTES],
+    staging: [u8; STAGING_BYTES],
 }
 
 impl CompletionRing {
@@ -31,9 +34,10 @@ impl CompletionRing {
             queue,
             entry_bytes: usize::from(queue.entry_bytes).clamp(8, MAX_ENTRY_BYTES),
             tail: 0,
-            staged: 0,
+            first: 0,
+            staged_bytes: 0,
             is_fresh: false,
-            staging: [0; BATCH * MAX_ENTRY_BYTES],
+            staging: [0; STAGING_BYTES],
         }
     }
 
@@ -80,15 +84,15 @@ impl CompletionRing {
     /// The entry is shorter than a slot or fills it.
     #[inline]
     fn push<M: Memory, const N: usize>(&mut self, memory: &M, entry: &[u8; N]) -> Result<(), DmaFault> {
-        let at = self.staged * self.entry_bytes;
-        if let Some(to) = self.staging.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<N>) {
+        let place = self.staging.get_mut(self.staged_bytes..);
+        if let Some(to) = place.and_then(<[u8]>::first_chunk_mut::<N>) {
             *to = *entry;
         }
-        self.staged += 1;
+        self.staged_bytes += self.entry_bytes;
         self.is_fresh = true;
         self.tail = self.tail.wrapping_add(1);
         // A batch does not cross the end of the ring, so that it is one piece of memory.
-        if self.staged == BATCH || self.tail & (self.queue.depth - 1) == 0 {
+        if self.staged_bytes == STAGING_BYTES || self.tail & (self.queue.depth - 1) == 0 {
             return self.flush(memory);
         }
         Ok(())
@@ -98,13 +102,11 @@ impl CompletionRing {
     /// the phase; so all is written but the first word of the first entry, and then that word, releasing.
     #[inline]
     pub(super) fn flush<M: Memory>(&mut self, memory: &M) -> Result<(), DmaFault> {
-        if self.staged == 0 {
+        if self.staged_bytes == 0 {
             return Ok(());
         }
-        let length = self.staged * self.entry_bytes;
-        let staged = u16::try_from(self.staged).unwrap_or_default();
-        let first = self.tail.wrapping_sub(staged) & (self.queue.depth - 1);
-        self.staged = 0;
+        let length = std::mem::take(&mut self.staged_bytes);
+        let first = std::mem::replace(&mut self.first, self.tail) & (self.queue.depth - 1);
         let address = self
             .queue
             .base

@@ -3,7 +3,8 @@
 use trinic_pci::{DmaFault, Interrupts, Memory, SharedMemory};
 use trinic_wire::time::Instant;
 
-use super::classify::{Class, classify};
+use super::classify::{CHECKED, Class, Plain, WRONG, classify};
+use super::completion::CompletionRing;
 use super::packet::{Checksum, MAX_FRAME_BYTES, Offload, Payload, Segmentation, TxPacket, WINDOW_BYTES};
 use super::receive::{Incoming, Receiver};
 use super::rss::Chooser;
@@ -256,36 +257,20 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
     #[inline]
     pub fn flush(&mut self, now: Instant) {
         if std::mem::take(&mut self.tx_dirty) {
-            for index in &self.tx_active {
-                let Some(Some(queue)) = self.tx.get_mut(usize::from(*index)) else {
-                    continue;
-                };
-                if !queue.completions.take_fresh() {
-                    continue;
-                }
-                if queue.completions.flush(&self.memory).is_err() {
-                    queue.is_stopped = true;
-                    self.faults.count_tx(TxFault::Completion);
-                } else if let Some(vector) = queue.completions.queue.vector {
-                    self.vectors.posted(vector, Side::Tx, now, &self.interrupts);
-                }
-            }
+            let queues = self.tx.iter_mut().flatten();
+            let rings = queues.map(|queue| (&mut queue.completions, &mut queue.is_stopped));
+            let failed = post(rings, &self.memory, |vector| {
+                self.vectors.posted(vector, Side::Tx, now, &self.interrupts);
+            });
+            (0..failed).for_each(|_| self.faults.count_tx(TxFault::Completion));
         }
         if std::mem::take(&mut self.rx_dirty) {
-            for index in &self.rx_active {
-                let Some(Some(queue)) = self.rx.get_mut(usize::from(*index)) else {
-                    continue;
-                };
-                if !queue.completions.take_fresh() {
-                    continue;
-                }
-                if queue.completions.flush(&self.memory).is_err() {
-                    queue.is_stopped = true;
-                    self.faults.count_rx(RxFault::Completion);
-                } else if let Some(vector) = queue.completions.queue.vector {
-                    self.vectors.posted(vector, Side::Rx, now, &self.interrupts);
-                }
-            }
+            let queues = self.rx.iter_mut().flatten();
+            let rings = queues.map(|queue| (&mut queue.completions, &mut queue.is_stopped));
+            let failed = post(rings, &self.memory, |vector| {
+                self.vectors.posted(vector, Side::Rx, now, &self.interrupts);
+            });
+            (0..failed).for_each(|_| self.faults.count_rx(RxFault::Completion));
         }
     }
 
@@ -302,6 +287,12 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
         payload: Payload<'_, M>,
         offload: Offload,
     ) -> Result<(), RxDrop> {
+        if let Some(result) = self.receive_plain(window, payload, offload) {
+            if let Err(drop) = result {
+                self.faults.count_drop(drop);
+            }
+            return result;
+        }
         let class = classify(window);
         let total = window.len() + payload.length();
         let result = if total > self.scratch.len() {
@@ -319,6 +310,31 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
             self.faults.count_drop(drop);
         }
         result
+    }
+
+    /// Puts a packet of the plain kind into one buffer. `None` with nothing changed: the general way, of which this is
+    /// the short cut, has to look.
+    #[inline]
+    fn receive_plain(
+        &mut self,
+        window: &[u8],
+        payload: Payload<'_, M>,
+        offload: Offload,
+    ) -> Option<Result<(), RxDrop>> {
+        // The MTU is without the Ethernet header: what is a little below it goes the general way.
+        if !payload.is_empty() || offload.segmentation.is_some() || window.len() > self.mtu {
+            return None;
+        }
+        let plain = Plain::read(window, offload.checksum)?;
+        let chooser = self.chooser.as_ref()?;
+        let hash = chooser.hash_plain(plain.kind, plain.tuple)?;
+        let queue = self.rx.get_mut(usize::from(chooser.queue(hash)?))?.as_mut()?;
+        let registers = &self.registers;
+        let doorbell = queue.queue.doorbell_offset;
+        let tail = || low16(registers.load_u32(doorbell));
+        let result = queue.put_whole(&self.memory, tail, window, plain.status, hash)?;
+        self.count_put(window.len(), result);
+        Some(result)
     }
 
     /// The registers and the vector of a queue that was made.
@@ -387,7 +403,13 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
         status: u32,
         class: &Class,
     ) -> Result<(), RxDrop> {
-        let result = self.put_counted(window, payload, total, status, class);
+        let result = self.put_chosen(window, payload, total, status, class);
+        self.count_put(total, result);
+        result
+    }
+
+    #[inline]
+    fn count_put(&mut self, total: usize, result: Result<(), RxDrop>) {
         match result {
             Ok(()) => {
                 self.rx_dirty = true;
@@ -397,11 +419,10 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
             Err(RxDrop::TooLong) => self.statistics.rx_overruns += 1,
             Err(_) => self.statistics.rx_drops += 1,
         }
-        result
     }
 
     #[inline]
-    fn put_counted(
+    fn put_chosen(
         &mut self,
         window: &[u8],
         payload: Payload<'_, M>,
@@ -594,6 +615,29 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
     }
 }
 
+/// Writes the completions that are new in some rings, and says whose vectors want to know. A queue whose ring cannot be
+/// written is stopped; returns how many those were.
+#[inline]
+fn post<'a, M: Memory>(
+    rings: impl Iterator<Item = (&'a mut CompletionRing, &'a mut bool)>,
+    memory: &M,
+    mut posted: impl FnMut(u16),
+) -> usize {
+    let mut failed = 0;
+    for (ring, is_stopped) in rings {
+        if !ring.take_fresh() {
+            continue;
+        }
+        if ring.flush(memory).is_err() {
+            *is_stopped = true;
+            failed += 1;
+        } else if let Some(vector) = ring.queue.vector {
+            posted(vector);
+        }
+    }
+    failed
+}
+
 /// Whether the checksum's work needs bytes that are not in the window.
 #[inline]
 fn needs_payload(window: &[u8], total: usize, checksum: Checksum, class: &Class) -> bool {
@@ -628,8 +672,6 @@ fn checked(status: u32, class: &Class, is_right: bool) -> u32 {
     }
 }
 
-const CHECKED: u32 = RxStatus::new().with_l4_checked(true).into_bits();
-const WRONG: u32 = RxStatus::new().with_l4_error(true).into_bits();
 const L3_ERROR: u32 = RxStatus::new().with_l3_error(true).into_bits();
 
 /// A doorbell counts in 16 bits, whatever was written above them.

@@ -1,12 +1,12 @@
 //! A receive queue: from a packet to the driver's buffers.
 
 use trinic_pci::{DmaFault, Memory};
-use zerocopy::FromBytes;
+use zerocopy::IntoBytes;
 
 use super::completion::CompletionRing;
 use super::packet::{Fragment, MAX_RX_BUFFERS, Payload};
 use super::{RxDrop, RxFault, RxQueue};
-use crate::spec::descriptor::{DESCRIPTOR_BYTES, RxCompletion, RxDescriptor, RxStatus};
+use crate::spec::descriptor::{RxCompletion, RxDescriptor, RxStatus};
 
 /// Descriptors that are copied in at once; more than a packet may take.
 const CACHE: usize = 64;
@@ -82,25 +82,61 @@ impl Receiver {
         tail: impl Fn() -> u16,
         packet: Incoming<'_, M>,
     ) -> Result<(), RxDrop> {
+        // The usual case: one buffer has room for all of it.
+        let Some(descriptor) = self.take_one(memory, &tail, packet.total)? else {
+            return self.scatter(memory, &tail, &packet);
+        };
+        if packet.write(memory, descriptor.address()).is_err() {
+            return Err(RxDrop::Fault(RxFault::Buffer));
+        }
+        let status = packet.status | FIRST | LAST;
+        self.complete(memory, &descriptor, packet.total, status, packet.hash)
+    }
+
+    /// As [`Self::put`] for a packet that is all in its window; `None` with nothing changed when it takes more than one
+    /// buffer.
+    #[inline]
+    pub(super) fn put_whole<M: Memory>(
+        &mut self,
+        memory: &M,
+        tail: impl Fn() -> u16,
+        frame: &[u8],
+        status: u32,
+        hash: u32,
+    ) -> Option<Result<(), RxDrop>> {
+        let descriptor = match self.take_one(memory, &tail, frame.len()) {
+            Ok(descriptor) => descriptor?,
+            Err(drop) => return Some(Err(drop)),
+        };
+        if memory.write(descriptor.address(), frame).is_err() {
+            return Some(Err(RxDrop::Fault(RxFault::Buffer)));
+        }
+        let status = status | FIRST | LAST;
+        Some(self.complete(memory, &descriptor, frame.len(), status, hash))
+    }
+
+    /// The next descriptor, if it is there and its buffer has room for so many bytes.
+    #[inline]
+    fn take_one<M: Memory>(
+        &mut self,
+        memory: &M,
+        tail: &impl Fn() -> u16,
+        bytes: usize,
+    ) -> Result<Option<RxDescriptor>, RxDrop> {
         if self.is_stopped {
             return Err(RxDrop::Stopped);
         }
         if self.cached == 0 {
             self.refill(memory, tail())?;
         }
-        // The usual case: one buffer has room for all of it.
-        if let Some(descriptor) = self.cache.get(self.cursor).filter(|_| self.cached > 0)
-            && buffer_bytes(descriptor) >= packet.total
-        {
-            let descriptor = *descriptor;
+        let next = self.cache.get(self.cursor).filter(|_| self.cached > 0);
+        let descriptor = next
+            .filter(|descriptor| buffer_bytes(descriptor) >= bytes)
+            .copied();
+        if descriptor.is_some() {
             self.advance(1);
-            if packet.write(memory, descriptor.address()).is_err() {
-                return Err(RxDrop::Fault(RxFault::Buffer));
-            }
-            let status = packet.status | FIRST | LAST;
-            return self.complete(memory, &descriptor, packet.total, status, packet.hash);
         }
-        self.scatter(memory, &tail, &packet)
+        Ok(descriptor)
     }
 
     /// Adds the completion of one buffer.
@@ -221,29 +257,20 @@ impl Receiver {
             let next = self.head.wrapping_add(cached);
             let index = next & (self.queue.depth - 1);
             let count = usize::from((available - cached).min(self.queue.depth - index));
-            let Some(into) = self.cache.get_mut(self.cached..) else {
+            let count = count.min(CACHE - self.cached);
+            let Some(into) = self.cache.get_mut(self.cached..self.cached + count) else {
                 break;
             };
-            let mut bytes = [0; CACHE * DESCRIPTOR_BYTES];
-            let count = count.min(into.len());
             if count == 0 {
                 break;
             }
-            let bytes = &mut bytes[..count * DESCRIPTOR_BYTES];
             let address = self.queue.base.wrapping_add(u64::from(index) * 16);
-            if memory.read(address, bytes).is_err() {
+            if memory.read(address, into.as_mut_bytes()).is_err() {
                 return Err(self.stop(RxFault::Ring));
-            }
-            for (to, from) in into.iter_mut().zip(bytes.chunks_exact(DESCRIPTOR_BYTES)) {
-                *to = RxDescriptor::read_from_bytes(from).unwrap_or_default();
             }
             // One piece of a ring has one phase.
             let phase = next & self.queue.depth == 0;
-            if into
-                .iter()
-                .take(count)
-                .any(|descriptor| descriptor.phase() != phase)
-            {
+            if into.iter().any(|descriptor| descriptor.phase() != phase) {
                 return Err(self.stop(RxFault::Phase));
             }
             self.cached += count;

@@ -118,6 +118,17 @@ impl Chooser {
         hasher.hash
     }
 
+    /// The hash of a packet over IPv4 with a transport header behind the addresses: `tuple` has both, in a row. `None`
+    /// where the driver chose other fields than all of these.
+    #[inline]
+    pub(super) fn hash_plain(&self, kind: Kind, tuple: &[u8; 12]) -> Option<u32> {
+        let Some(tables) = &self.tables else {
+            return Some(0);
+        };
+        let is_usual = self.rss.fields[kind.index()] == NETWORK_FIELDS;
+        is_usual.then(|| hash_all(tables, self.rss.initial_value, tuple))
+    }
+
     /// The queue for a hash.
     #[inline]
     pub(super) fn queue(&self, hash: u32) -> Option<u16> {

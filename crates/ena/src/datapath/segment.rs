@@ -14,6 +14,11 @@ use super::packet::Segmentation;
 /// Fewest payload bytes of a segment: less is an attack. Source: `TCP_MIN_GSO_SIZE` of Linux.
 pub const MIN_MSS: u16 = 8;
 
+/// Most segments of a super-frame. The header files give no least MSS, and Linux may announce one of [`MIN_MSS`], which
+/// makes 8,000 segments of one frame; with the 536 bytes that RFC 9293 §3.7.1 takes for granted it is 123. This leaves
+/// room down to 64 bytes, and is as many as a receive queue of the default depth holds.
+pub const MAX_SEGMENTS: usize = 1024;
+
 /// Why a super-frame cannot be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -21,6 +26,9 @@ pub enum SegmentError {
     /// Segments would be too small.
     #[error("Segments of {0} bytes are too small")]
     Mss(u16),
+    /// There would be too many segments.
+    #[error("{0} segments are more than {MAX_SEGMENTS}")]
+    Count(usize),
     /// The headers are not all in the window, or do not follow each other.
     #[error("The headers of {header_bytes} bytes do not hold IP and TCP at {transport_offset}")]
     Headers {
@@ -89,6 +97,10 @@ impl SuperFrame {
             .checked_sub(header_bytes)
             .filter(|bytes| *bytes > 0)
             .ok_or(SegmentError::Empty)?;
+        let count = payload_bytes.div_ceil(usize::from(segmentation.mss));
+        if count > MAX_SEGMENTS {
+            return Err(SegmentError::Count(count));
+        }
         Ok(Self {
             is_ipv6: segmentation.is_ipv6,
             l3_offset,

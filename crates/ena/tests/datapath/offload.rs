@@ -298,3 +298,22 @@ proptest! {
         prop_assert_eq!(joined, payload);
     }
 }
+
+/// A super-frame of tiny segments is refused before thousands are made of it.
+#[test]
+fn super_frames_have_a_bounded_number_of_segments() {
+    use trinic_ena::datapath::segment::{MAX_SEGMENTS, MIN_MSS, SegmentError, SuperFrame};
+    let mut window = [0; 54];
+    window[12..15].copy_from_slice(&[8, 0, 0x45]);
+    window[46] = 0x50;
+    let segmentation = Segmentation {
+        is_ipv6: false,
+        mss: MIN_MSS,
+        header_bytes: 54,
+    };
+    let most = window.len() + MAX_SEGMENTS * usize::from(MIN_MSS);
+    let count = SuperFrame::new(&window, most, segmentation, 34).map(|frame| frame.segment_count());
+    assert_eq!(count, Ok(MAX_SEGMENTS));
+    let refused = SuperFrame::new(&window, most + 1, segmentation, 34);
+    assert_eq!(refused, Err(SegmentError::Count(MAX_SEGMENTS + 1)));
+}

@@ -51,6 +51,28 @@ fn accesses_reach_the_file_and_nothing_else() {
     assert!(memory.store_u16(0x10001, 1).is_err());
 }
 
+/// Short copies are made in pieces that overlap: of every length the bytes are right, and no other is touched.
+#[test]
+fn copies_of_every_length_are_whole() {
+    let (memory, file) = (small_memory(), memfd(0x1000));
+    memory
+        .map(0x1000, 0x1000, Some(file.as_fd()), 0, Access::BOTH)
+        .unwrap();
+    let source: Vec<u8> = (1..=130).collect();
+    for length in 0..source.len() {
+        memory.write(0x1000, &[0; 200]).unwrap();
+        memory.write(0x1003, &source[..length]).unwrap();
+        let mut seen = [9; 200];
+        memory.read(0x1000, &mut seen).unwrap();
+        let mut expected = [0; 200];
+        expected[3..3 + length].copy_from_slice(&source[..length]);
+        assert_eq!(seen, expected, "{length}");
+        let mut read = vec![9; length];
+        memory.read(0x1003, &mut read).unwrap();
+        assert_eq!(read, source[..length]);
+    }
+}
+
 #[test]
 fn ranges_cross_maps_in_both_directions() {
     let (memory, file) = (small_memory(), memfd(0x4000));

@@ -14,6 +14,23 @@ use crate::shaper::Load;
 use crate::trace::Direction;
 use crate::walk::Origin;
 
+/// The time, and what it is to connections: a division that a batch makes once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) now: Instant,
+    second: u32,
+}
+
+impl Moment {
+    #[inline]
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            now,
+            second: conntrack::second(now),
+        }
+    }
+}
+
 /// Packets of [`Switch::process_batch`] that are looked up together.
 pub const BATCH: usize = 64;
 
@@ -39,9 +56,10 @@ impl Switch {
             glances.clear();
             glances.extend(packets.iter().map(|packet| Glance::of(packet, self.hash)));
             self.touch_slots(from, &glances);
+            let moment = Moment::new(now);
             let frames = packets.iter_mut().zip(verdicts).zip(&glances);
             for (position, ((packet, verdict), glance)) in frames.enumerate() {
-                *verdict = self.decide(now, from, packet, glance.as_ref(), out);
+                *verdict = self.decide(moment, from, packet, glance.as_ref(), out);
                 if let Some(frame) = out.frame() {
                     reply(start + position, frame);
                 }
@@ -88,11 +106,12 @@ impl Switch {
     #[inline]
     pub(super) fn fast(
         &mut self,
-        now: Instant,
+        moment: Moment,
         origin: Origin,
         glance: &Glance,
         packet: &mut Packet<'_>,
     ) -> Option<Verdict> {
+        let now = moment.now;
         let macs: &[u8; 12] = packet.window.first_chunk()?;
         let (cache, is_own) = match origin {
             Origin::Interface(index) => {
@@ -108,7 +127,7 @@ impl Switch {
             return None;
         }
         let (to, rewrite) = (slot.to, slot.rewrite);
-        if slot.settled != self.settled(now) {
+        if slot.settled != Settled::new(moment.second, self.changes) {
             self.settle(now, origin, at, glance)?;
         }
         if rewrite == Rewrite::Routed {
@@ -116,16 +135,18 @@ impl Switch {
             let mut parsed = Parsed::parse(packet.window, packet.total_len).ok()?;
             return Some(self.forward(now, origin, to, &mut parsed, packet, &edits));
         }
-        if let Destination::Interface(index) = to
-            && self.states.get(index)?.shaper.is_some()
-            && let Some(reason) = self.exceeds(now, to, Load::of_plain(packet, glance), Direction::Inbound)
-        {
-            return Some(self.dropped(to, reason));
-        }
         let (port, mac, counters) = match to {
             Destination::Interface(index) => {
                 let state = self.states.get_mut(index)?;
-                (state.port?, state.mac, &mut state.counters)
+                let port = state.port?;
+                if state.shaper.is_some()
+                    && let Some(reason) =
+                        state.exceeds(now, Load::of_plain(packet, glance), Direction::Inbound)
+                {
+                    state.counters.drop(reason);
+                    return Some(Verdict::Drop(reason));
+                }
+                (port, state.mac, &mut state.counters)
             }
             Destination::Internet => {
                 let internet = &mut self.states.internet;
