@@ -21,6 +21,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benches"), str(ROOT / "tests/system")]
 import ovs_dpdk  # noqa: E402
+from eni import cpu_s  # noqa: E402
 from conftest import Card, Lab, backend_of, eventually, rule  # noqa: E402
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
@@ -47,14 +48,21 @@ FIGURES = {
     "rtt": "one 64-byte frame to an echo in the other instance and back; poll = the programs look again and again on "
            "one processor and the worker on another, "
            "wait = they sleep until an interrupt (ENA) or until the kernel wakes them (ENI)",
+    "idle": "CPU time of the whole card process while nothing happens, in percent of a core; sleep = a program that only "
+            "sleeps for 1 ms again and again",
+    "first": "one 64-byte frame to an echo and back after 50 ms of silence: the worker sleeps up to 1 ms between two looks "
+             "at the doorbells; the echo waits for its interrupt",
 }
 CORE_ROUNDS = 20000
+IDLE_SECONDS = 5
+FIRST_TRIPS, FIRST_PAUSE_MS = 50, 50
 # Aims of the project: what, at least or at most, bound.
 AIMS = [
     ("core: 64 B, 256 connections", "Mpps", True, 15),
     ("core: 64 B, 131,072 connections", "Mpps", True, 8),
     ("packets a second and core, ENA to ENI (64 B, 256 connections)", "ratio", True, 20),
     ("round trip p50, ENA polling to ENI waiting", "ratio", False, 0.2),
+    ("idle CPU of a card with one function", "%", False, 1),
 ]
 
 
@@ -162,6 +170,34 @@ class Bench:
         return {"p50_us": got["p50_us"], "p99_us": got["p99_us"], "lost": got["lost"]}
 
 
+    def card_cpu_percent(self):
+        pid = self.card.json("ls")["card"]["pid"]
+        before = cpu_s(pid)
+        time.sleep(IDLE_SECONDS)
+        return (cpu_s(pid) - before) / IDLE_SECONDS * 100
+
+    def idle(self):
+        """A card at rest: with functions that nobody drives, and with one whose driver is silent."""
+        time.sleep(1)
+        found = {"no_driver_percent": self.card_cpu_percent()}
+        echo = self.start(self.ends["ena"][1], "frames-echo", PORT, (IDLE_SECONDS + 2) * 1000, "wait")
+        time.sleep(1)
+        found["silent_driver_percent"] = self.card_cpu_percent()
+        self.finish(echo)
+        naps = json.loads(subprocess.run([PROBE, "naps", str(IDLE_SECONDS)], capture_output=True, text=True, check=True).stdout)
+        return found | {"sleep_percent": naps["cpu_percent"]}
+
+    def first_packet(self):
+        near, far = self.ends["ena"]
+        echo = self.start(far, "frames-echo", PORT, 1500, "wait")
+        time.sleep(0.3)
+        got = self.finish(
+            self.start(near, "frames-rtt", near[2], far[2], PORT, FIRST_TRIPS, 20000, "poll", FIRST_PAUSE_MS)
+        )
+        self.finish(echo)
+        return {"p50_us": got["p50_us"], "p99_us": got["p99_us"], "lost": got["lost"]}
+
+
 def core(size, connections):
     done = subprocess.run(
         [PROGRAM, "--output", "json", "program", "frames-core", str(CORE_ROUNDS), str(size), str(connections)],
@@ -180,6 +216,7 @@ def one_round(bench, peer, number):
         jobs += [
             ((name, f"rtt {way}"), lambda name=name, way=way: bench.round_trip(name, way)) for way in ("poll", "wait")
         ]
+    jobs += [(("card", "idle"), bench.idle), (("ena", "first"), bench.first_packet)]
     first = number * 5 % len(jobs)
     return {key: job() for key, job in jobs[first:] + jobs[:first]}
 
@@ -216,6 +253,10 @@ def show(rounds):
             ena, eni = ("ena", f"rtt {way}"), ("eni", f"rtt {way}")
             print(f"{'round trip, ' + way + ', ' + figure:38}{column(ena, figure, 1):>24}{column(eni, figure, 1):>24}"
                   f"{ratio(rounds, figure, ena, eni) or float('nan'):9.3f}")
+    for state, text in (("no_driver", "functions without a driver"), ("silent_driver", "one silent driver"), ("sleep", "sleep")):
+        print(f"{'idle CPU, ' + text + ', %':38}{column(('card', 'idle'), state + '_percent'):>24}")
+    for figure in ("p50_us", "p99_us"):
+        print(f"{'first packet after silence, ' + figure:38}{column(('ena', 'first'), figure, 1):>24}")
     load = "64 B, 256 connections"
     found = {
         AIMS[0][0]: statistics.median(one["core", load]["switch_mpps"] for one in rounds),
@@ -224,6 +265,7 @@ def show(rounds):
         AIMS[3][0]: statistics.median(
             one["ena", "rtt poll"]["p50_us"] / one["eni", "rtt wait"]["p50_us"] for one in rounds
         ),
+        AIMS[4][0]: statistics.median(one["card", "idle"]["silent_driver_percent"] for one in rounds),
     }
     print()
     for what, unit, at_least, bound in AIMS:

@@ -80,7 +80,7 @@ What works, what is partial and what is absent. `cargo xtask support` writes thi
 
 | feature | support | note |
 |---|---|---|
-| interface as a tap device in a namespace instance | works | root, or an ordinary user where /dev/net/tun is open |
+| interface as a tap device in a namespace instance | works | root, or an ordinary user where /dev/net/tun is open; a capture in the instance shows a burst of datagrams as one super-frame (Linux 6.2) |
 | interface as a veth end, switched over a packet socket | works | an ordinary user where /dev/net/tun is closed but user namespaces are open |
 | interface in a user-space stack | works | where the host allows neither; no exec, no user data |
 | interface in a namespace of the user's own | works | `trinic attach` |

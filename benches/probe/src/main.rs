@@ -3,6 +3,7 @@
 //! `serve` runs on one side and answers on three ports; the other commands run on the other side and
 //! print one JSON object. What is counted is what arrived: the receiver reports.
 
+mod naps;
 mod rates;
 mod round_trip;
 mod serve;
@@ -16,6 +17,7 @@ const USAGE: &str = "usage: trinic-probe serve PORT
        trinic-probe tcp ADDRESS PORT SECONDS STREAMS
        trinic-probe pps ADDRESS PORT SECONDS
        trinic-probe rtt ADDRESS PORT COUNT
+       trinic-probe naps SECONDS
        trinic-probe cacheline";
 
 fn main() -> Result<()> {
@@ -28,6 +30,7 @@ fn main() -> Result<()> {
         }
         ["pps", address, port, seconds] => rates::packets(ip(address)?, number(port)?, duration(seconds)?)?,
         ["rtt", address, port, count] => round_trip::udp(ip(address)?, number(port)?, number(count)?)?,
+        ["naps", seconds] => naps::run(duration(seconds)?)?,
         ["cacheline"] => round_trip::cache_line(),
         _ => bail!("{USAGE}"),
     };

@@ -34,6 +34,12 @@ pub trait Port: AsFd + Debug + Send + Sync {
         None
     }
 
+    /// Whether it takes datagrams of one flow as one super-frame (`VIRTIO_NET_HDR_GSO_UDP_L4`), which the
+    /// kernel behind it cuts up again.
+    fn takes_udp_segments(&self) -> bool {
+        false
+    }
+
     /// Replaces what is in `batch` by frames read until nothing is there or the batch is full; returns
     /// how many there are. An error after the first frame is left for the next call to find.
     fn read_batch(&self, batch: &mut Batch) -> io::Result<usize> {
@@ -260,6 +266,34 @@ impl Batch {
         assert!(index < self.count, "frame {index} of {}", self.count);
         let start = index * SLOT_BYTES;
         &mut self.storage[start..start + self.lengths[index]]
+    }
+
+    /// The whole buffer of frame number `index`, with the room behind the frame, and the later frame number
+    /// `other`; `None` when there are no such frames or `other` is not the later one.
+    pub fn buffer_and_frame(&mut self, index: usize, other: usize) -> Option<(&mut [u8], &[u8])> {
+        if index >= other || other >= self.count {
+            return None;
+        }
+        let (front, back) = self.storage.split_at_mut(other * SLOT_BYTES);
+        Some((
+            &mut front[index * SLOT_BYTES..][..SLOT_BYTES],
+            &back[..self.lengths[other]],
+        ))
+    }
+
+    /// The whole buffer of frame number `index`; empty when there is no such frame.
+    pub fn buffer_mut(&mut self, index: usize) -> &mut [u8] {
+        if index >= self.count {
+            return &mut [];
+        }
+        &mut self.storage[index * SLOT_BYTES..][..SLOT_BYTES]
+    }
+
+    /// Says how many bytes of the buffer of frame number `index` are the frame now, at most [`SLOT_BYTES`].
+    pub fn set_length(&mut self, index: usize, length: usize) {
+        if let Some(place) = self.lengths[..self.count].get_mut(index) {
+            *place = length.min(SLOT_BYTES);
+        }
     }
 
     /// The next free buffer, or `None` when the batch is full.

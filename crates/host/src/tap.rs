@@ -132,6 +132,7 @@ impl Tap {
 pub struct TapQueue {
     fd: OwnedFd,
     vnet_header_bytes: usize,
+    udp_segments: bool,
 }
 
 impl TapQueue {
@@ -148,25 +149,30 @@ impl TapQueue {
         let size = i32::try_from(options.vnet_header_bytes).unwrap_or_default();
         sys::tun_set_vnet_hdr_size(fd.as_fd(), size)
             .step(|| format!("set the virtio header size of {}", options.name))?;
-        let queue = Self {
+        let mut queue = Self {
             fd,
             vnet_header_bytes: options.vnet_header_bytes,
+            udp_segments: false,
         };
-        queue.set_offload(options.offload)?;
+        queue.udp_segments = queue.set_offload(options.offload)?;
         queue.set_persist(options.persist)?;
         Ok(queue)
     }
 
     /// Accepts unfinished frames from the instance, as many kinds as this kernel knows. UDP
-    /// segmentation came with Linux 6.2, so it is tried first and left out when refused.
-    fn set_offload(&self, offload: bool) -> Result<()> {
+    /// segmentation came with Linux 6.2, so it is tried first and left out when refused. Whether it was
+    /// accepted: then the kernel takes such frames too, whatever was asked for (`virtio_net_hdr_to_skb`).
+    fn set_offload(&self, offload: bool) -> Result<bool> {
         if !offload {
-            return sys::tun_set_offload(self.fd.as_fd(), 0).step(|| "turn offloads off".into());
+            sys::tun_set_offload(self.fd.as_fd(), 0).step(|| "turn offloads off".into())?;
+            return Ok(false);
         }
         let tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
-        sys::tun_set_offload(self.fd.as_fd(), tcp | TUN_F_USO4 | TUN_F_USO6)
-            .or_else(|_| sys::tun_set_offload(self.fd.as_fd(), tcp))
-            .step(|| "turn offloads on".into())
+        if sys::tun_set_offload(self.fd.as_fd(), tcp | TUN_F_USO4 | TUN_F_USO6).is_ok() {
+            return Ok(true);
+        }
+        sys::tun_set_offload(self.fd.as_fd(), tcp).step(|| "turn offloads on".into())?;
+        Ok(false)
     }
 
     fn set_persist(&self, persist: bool) -> Result<()> {
@@ -201,6 +207,10 @@ impl Port for TapQueue {
 
     fn write_descriptor(&self) -> Option<BorrowedFd<'_>> {
         Some(self.fd.as_fd())
+    }
+
+    fn takes_udp_segments(&self) -> bool {
+        self.udp_segments
     }
 
     fn write_parts(&self, header: &VnetHeader, frame: &[u8]) -> io::Result<Written> {

@@ -17,6 +17,7 @@
 
 pub mod arp;
 pub mod checksum;
+pub mod coalesce;
 pub mod dhcpv4;
 mod error;
 pub mod ethernet;

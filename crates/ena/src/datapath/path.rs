@@ -165,6 +165,12 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
         &self.memory
     }
 
+    /// Whether there is a queue. Without one the driver has no doorbell to write, and no round is needed.
+    #[inline]
+    pub fn has_queues(&self) -> bool {
+        !self.tx_active.is_empty() || !self.rx_active.is_empty()
+    }
+
     /// Whether the driver wrote a doorbell or an interrupt register that was not looked at. Some loads of
     /// mapped words, one a queue.
     #[inline]

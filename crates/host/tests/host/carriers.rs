@@ -14,7 +14,7 @@ use trinic_host::packet::{PacketOptions, PacketPort};
 use trinic_host::port::{BATCH_LIMIT, Batch, Port, SLOT_BYTES, Writer, Written, split_checked};
 use trinic_host::probe::Carrier;
 use trinic_host::tap::{Tap, TapOptions};
-use trinic_host::vnet::{FLAG_NEEDS_CSUM, VnetHeader};
+use trinic_host::vnet::{FLAG_NEEDS_CSUM, GSO_UDP_L4, VnetHeader};
 use trinic_host::{MacAddress, NetNs};
 
 use crate::support::Host;
@@ -43,6 +43,7 @@ pub(crate) fn trials(host: &Host) -> Vec<Trial> {
         host.trial("packet_writes_together", packet, || {
             writes_together(Carrier::PacketSocket)
         }),
+        host.trial("tap_cuts_datagrams", tap, tap_cuts_datagrams),
         host.trial("tap_is_adopted_by_name", tap, tap_is_adopted),
         host.trial("tap_with_queues", tap, tap_with_queues),
         host.trial("tap_twelve_byte_header", tap, tap_twelve_byte_header),
@@ -319,6 +320,55 @@ fn check_super_frames(a: &Node, b: &Node) {
 fn super_frames(carrier: Carrier) {
     let card = NetNs::create().unwrap();
     check_super_frames(&node(carrier, &card, 1), &node(carrier, &card, 2));
+}
+
+/// Datagrams that were made one super-frame arrive one by one, the last of them shorter.
+fn tap_cuts_datagrams() {
+    const HEADERS: usize = 42;
+    let card = NetNs::create().unwrap();
+    let node = node(Carrier::Tap, &card, 1);
+    if !node.port.takes_udp_segments() {
+        println!("SKIP: this kernel does not cut datagrams (Linux 6.2 does)");
+        return;
+    }
+    let socket = node.netns.run(|| UdpSocket::bind((ip(1), 7)).unwrap()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let payload: Vec<u8> = (0..64 * 22 - 5).map(pattern).collect();
+    let length = |bytes: usize| u16::try_from(bytes).unwrap().to_be_bytes();
+    let sum = |bytes: &[u8]| {
+        let words = bytes
+            .chunks(2)
+            .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+        let sum = words.sum::<u32>();
+        u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap()
+    };
+    let mut frame = [&mac(1).0[..], &mac(2).0, &[8, 0, 0x45, 0]].concat();
+    frame.extend(length(28 + payload.len()));
+    frame.extend([0, 9, 0, 0, 64, 17, 0, 0]);
+    frame.extend([ip(2).octets(), ip(1).octets()].concat());
+    let checksum = !sum(&frame[14..34]);
+    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+    let pseudo = [&frame[26..34], &[0, 17], &length(8 + payload.len())].concat();
+    frame.extend([0x12, 0x34, 0, 7]);
+    frame.extend(length(8 + payload.len()));
+    frame.extend(sum(&pseudo).to_be_bytes());
+    assert_eq!(frame.len(), HEADERS);
+    frame.extend(&payload);
+    let header = VnetHeader {
+        flags: FLAG_NEEDS_CSUM,
+        gso_type: GSO_UDP_L4,
+        hdr_len: 42.into(),
+        gso_size: 22.into(),
+        csum_start: 34.into(),
+        csum_offset: 6.into(),
+    };
+    header.check(frame.len()).unwrap();
+    assert_eq!(node.port.write_parts(&header, &frame).unwrap(), Written::Sent);
+    let mut buffer = [0; 100];
+    for piece in payload.chunks(22) {
+        let length = socket.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], piece);
+    }
 }
 
 fn mixed_super_frames() {

@@ -1,7 +1,8 @@
 //! The datapath worker: one thread that owns the switch and moves packets from port to port.
 //!
 //! A port's turn: the packets that wait there are read into the one batch of the worker, processed in place,
-//! and then written to the ports of their receivers, together where the kernel allows it ([`Writer`]). Run to
+//! and then written to the ports of their receivers, together where the kernel allows it ([`Writer`]);
+//! datagrams of one flow are made one super-frame before that ([`coalesce`]). Run to
 //! completion, no lock, no allocation; a super-frame costs the same as a small one but for the copies. After
 //! a packet the worker looks again for a short while before it sleeps in epoll: the kernel of the receiving
 //! instance usually answers within the write, so the reply is caught without a wakeup. At rest it sleeps
@@ -33,6 +34,7 @@ use super::services::Services;
 
 use devices::Devices;
 
+mod coalesce;
 mod devices;
 
 /// Packets taken from one port before the next one has its turn.
@@ -115,6 +117,8 @@ pub struct Counters {
     pub broken_ports: u64,
     /// Sleeps: how often the worker had nothing to do.
     pub sleeps: u64,
+    /// Packets that went as part of a super-frame which the worker made.
+    pub joined: u64,
 }
 
 /// One plugged-in port.
@@ -138,6 +142,8 @@ struct Outgoing {
     to: PortId,
     /// Its number in the batch.
     frame: usize,
+    /// Packets that it is: more than one when they were joined.
+    packets: usize,
 }
 
 /// Sends messages to a worker; cheap to clone.
@@ -347,7 +353,7 @@ impl Worker {
                     Duration::ZERO
                 } else {
                     self.counters.sleeps += 1;
-                    self.devices.limit_sleep(self.sleep_limit(now))
+                    self.devices.limit_sleep(self.sleep_limit(now), &self.slots)
                 };
                 moved += self.round(timeout)?;
                 now = clock::now();
@@ -446,7 +452,11 @@ impl Worker {
         match self.switch.process(now, port, &mut view, &mut self.out) {
             Verdict::Forward { to } => {
                 if slot_mut(&mut self.slots, to).is_some() {
-                    self.outbox.push(Outgoing { to, frame: number });
+                    self.outbox.push(Outgoing {
+                        to,
+                        frame: number,
+                        packets: 1,
+                    });
                 }
             }
             Verdict::Service { port } => self.service(now, port, &header, number),
@@ -460,12 +470,13 @@ impl Worker {
     /// Writes what the batch holds for ports. A single packet goes the short way.
     fn flush(&mut self) {
         self.flush_to_devices();
+        self.join();
         if let [one] = *self.outbox {
             if let Some(slot) = slot_mut(&mut self.slots, one.to)
                 && let Plug::Kernel(port) = &slot.port
             {
                 let written = port.write(self.inbox.frame(one.frame));
-                slot.count(&mut self.counters, written);
+                slot.count_many(&mut self.counters, written, one.packets);
             }
         } else if !self.outbox.is_empty() {
             let (slots, inbox) = (&self.slots, &self.inbox);
@@ -479,7 +490,7 @@ impl Worker {
             let done = self.writer.write_all(frames, &mut results);
             for (outgoing, written) in self.outbox.iter().zip(&results[..done]) {
                 if let Some(slot) = slot_mut(&mut self.slots, outgoing.to) {
-                    slot.count(&mut self.counters, Ok(*written));
+                    slot.count_many(&mut self.counters, Ok(*written), outgoing.packets);
                 }
             }
         }
@@ -721,15 +732,25 @@ impl Slot {
     }
 
     fn count(&mut self, counters: &mut Counters, written: io::Result<Written>) {
+        self.count_many(counters, written, 1);
+    }
+
+    /// What became of a frame that is so many packets.
+    fn count_many(&mut self, counters: &mut Counters, written: io::Result<Written>, packets: usize) {
+        let packets = packets as u64;
         match written {
-            Ok(Written::Sent) => {}
+            Ok(Written::Sent) => {
+                if packets > 1 {
+                    counters.joined += packets;
+                }
+            }
             Ok(Written::Full) => {
-                counters.queue_full += 1;
-                self.queue_full += 1;
+                counters.queue_full += packets;
+                self.queue_full += packets;
             }
             Ok(Written::Refused(_)) | Err(_) => {
-                counters.send_failures += 1;
-                self.refused += 1;
+                counters.send_failures += packets;
+                self.refused += packets;
             }
         }
     }

@@ -28,8 +28,8 @@ Programs:
   tcp-echo PORT                            serves until interrupted
   forward                                  lets the instance route
   frames-echo CARRIER PORT IDLE_MS WAY     turns raw UDP frames around until none came for IDLE_MS
-  frames-rtt CARRIER FROM TO PORT COUNT TIME_MS WAY
-                                           COUNT round trips, or as many as TIME_MS allows
+  frames-rtt CARRIER FROM TO PORT COUNT TIME_MS WAY [PAUSE_MS]
+                                           COUNT round trips, or as many as TIME_MS allows, each after a pause
   frames-flood CARRIER FROM TO PORT TIME_MS BYTES CONNECTIONS
   frames-sink CARRIER PORT IDLE_MS BYTES   counts what a flood delivers
 

@@ -184,6 +184,7 @@ fn measure(lab: &Lab, ends: &[End; 2], way: Way) -> Result<Measured> {
             count: ROUND_TRIPS,
             time: ROUND_TRIP_TIME,
             way,
+            pause: Duration::ZERO,
         }),
     )?;
     Ok(Measured {

@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<(&'static str, fn())> {
         ("ena_packets_pass_both_ways_and_are_counted", packets),
         ("ena_function_of_a_namespace_comes_and_goes_by_its_tag", tag),
         ("ena_packets_above_the_allowance_wait_in_the_ring", allowance),
+        ("ena_function_without_a_driver_wakes_nobody", at_rest),
         ("ena_detach_while_packets_flow", detach),
         (
             "ena_client_that_is_killed_leaves_the_function_to_the_next",
@@ -123,6 +124,33 @@ fn allowance() {
     assert!(queued > 0);
     assert_eq!(card.drops("eni-20", "pps-allowance-exceeded"), 0);
     assert_eq!(shown(&mut card, 20)["queue_faults"], serde_json::json!({}));
+}
+
+/// The worker looks at doorbells again and again only while a driver has queues.
+fn at_rest() {
+    let (mut card, _) = card_with(&[], &[]);
+    let socket = add_device(&mut card, 20, 2);
+    let before = sleeps(&mut card);
+    std::thread::sleep(Duration::from_millis(500));
+    let without = sleeps(&mut card) - before;
+    assert!(without < 60, "{without} sleeps in half a second without a driver");
+
+    let guest = Guest::connect(20, &socket);
+    let before = sleeps(&mut card);
+    eventually("looks at the doorbells", || sleeps(&mut card) > before + 200);
+    drop(guest);
+    eventually("the driver is gone", || {
+        shown(&mut card, 20)["is_connected"] == false
+    });
+    let before = sleeps(&mut card);
+    std::thread::sleep(Duration::from_millis(500));
+    let after = sleeps(&mut card) - before;
+    assert!(after < 60, "{after} sleeps in half a second after the driver");
+}
+
+/// How often the worker has slept.
+fn sleeps(card: &mut Card) -> u64 {
+    count(&card.ask(Query::Inspect), "/workers/0/counters/sleeps")
 }
 
 /// The guest answers a ping from an instance.

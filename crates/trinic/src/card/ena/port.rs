@@ -99,6 +99,13 @@ impl EnaPort {
         sent.chain(received).filter(|(_, count)| *count > 0).collect()
     }
 
+    /// Whether a driver has made queues: only then can it have written a doorbell.
+    #[inline]
+    #[must_use]
+    pub fn has_queues(&self) -> bool {
+        self.datapath.has_queues()
+    }
+
     /// Looks at the interrupt registers.
     #[inline]
     pub fn poll(&mut self, now: Instant) {

@@ -3,7 +3,8 @@
 //! Nothing wakes the worker for them: a driver writes a doorbell into memory that both map. So the worker looks
 //! at every function in every round, and when it has nothing else to do it sleeps in steps that grow from
 //! [`SLEEP_MIN`] to [`SLEEP_MAX`], which is the most that a first packet after idle waits. A card without such
-//! functions sleeps as if this file did not exist.
+//! functions, or whose functions have no queues because no driver runs, sleeps as if this file did not exist:
+//! queues are made by a message, which wakes it.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use trinic_wire::time::Instant;
 use zerocopy::IntoBytes;
 
 use super::{Outgoing, Slot, Worker, port_id, slot_mut};
-use crate::card::ena::{BATCH_PACKETS, Received, checksum_is_partial};
+use crate::card::ena::{BATCH_PACKETS, EnaPort, Received, checksum_is_partial};
 
 /// The first sleep after the worker stopped spinning.
 const SLEEP_MIN: Duration = Duration::from_micros(20);
@@ -68,8 +69,9 @@ impl Devices {
     }
 
     /// How long to sleep when nothing happened, at most `limit`.
-    pub(super) fn limit_sleep(&mut self, limit: Duration) -> Duration {
-        if self.indices.is_empty() {
+    pub(super) fn limit_sleep(&mut self, limit: Duration, slots: &[Option<Slot>]) -> Duration {
+        let device = |index: &usize| slots.get(*index)?.as_ref()?.device();
+        if !self.indices.iter().filter_map(device).any(EnaPort::has_queues) {
             return limit;
         }
         let sleep = self.sleep;
@@ -200,7 +202,11 @@ impl Worker {
         for packet in packets {
             let disposition = match self.gather(from, packet) {
                 Some((_, frame)) => {
-                    self.outbox.push(Outgoing { to, frame });
+                    self.outbox.push(Outgoing {
+                        to,
+                        frame,
+                        packets: 1,
+                    });
                     Disposition::Sent
                 }
                 None => Disposition::Dropped,

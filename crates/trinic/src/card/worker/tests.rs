@@ -333,6 +333,134 @@ impl Port for Socket {
     }
 }
 
+/// The same with a kernel behind it that cuts up super-frames of datagrams.
+#[derive(Debug)]
+struct Cutting(Socket);
+
+impl AsFd for Cutting {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Port for Cutting {
+    fn vnet_header_bytes(&self) -> usize {
+        VNET_HEADER_BYTES
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        self.0.read(buffer)
+    }
+
+    fn write(&self, buffer: &[u8]) -> io::Result<Written> {
+        self.0.write(buffer)
+    }
+
+    fn write_parts(&self, header: &VnetHeader, frame: &[u8]) -> io::Result<Written> {
+        self.0.write_parts(header, frame)
+    }
+
+    fn takes_udp_segments(&self) -> bool {
+        true
+    }
+}
+
+/// A datagram of a flow as a tap gives it: the checksum is left open.
+fn open_datagram(payload: &[u8]) -> Vec<u8> {
+    use zerocopy::IntoBytes;
+    let (from, to) = (Ipv4Addr::new(10, 0, 0, 4), Ipv4Addr::new(10, 0, 0, 5));
+    let mut frame = datagram().split_off(VNET_HEADER_BYTES);
+    frame.resize(256, 0);
+    let length = ip_datagram(&mut frame[ethernet::HEADER_LEN..], from, to, payload);
+    frame.truncate(ethernet::HEADER_LEN + length);
+    // "Do not fragment", so that the identification is free.
+    frame[20] |= 0x40;
+    frame[24..26].fill(0);
+    let checksum = !ones_complement_sum(&frame[ethernet::HEADER_LEN..][..ipv4::HEADER_LEN]);
+    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+    let header = leave_open(&mut frame, ethernet::HEADER_LEN + ipv4::HEADER_LEN);
+    [header.as_bytes(), &frame].concat()
+}
+
+/// Datagrams of one flow that wait together go to a tap as one super-frame, each judged and counted by itself,
+/// and to any other port as they came.
+#[test]
+fn datagrams_of_a_flow_are_joined_for_a_kernel_that_cuts_them() {
+    for cuts in [false, true] {
+        let rig = rig();
+        let open = Delta {
+            from: Revision(1),
+            to: Revision(2),
+            upsert: vec![group(vec![rule("sgr-in", RuleProtocol::Any)])],
+            remove: Vec::new(),
+        };
+        rig.handle.apply(open).unwrap().unwrap();
+        let ((four, sender), (five, receiver)) = (Socket::pair(), Socket::pair());
+        let sent: Vec<_> = (1..=5_u8)
+            .map(|number| vec![number; if number == 5 { 3 } else { 22 }])
+            .collect();
+        for payload in &sent {
+            sender.send(&open_datagram(payload)).unwrap();
+        }
+        let five: Box<dyn Port> = if cuts {
+            Box::new(Cutting(five))
+        } else {
+            Box::new(five)
+        };
+        rig.handle
+            .connect(Some("eni-5".into()), Plug::Kernel(five))
+            .unwrap();
+        rig.handle
+            .connect(Some("eni-4".into()), Plug::Kernel(Box::new(four)))
+            .unwrap();
+        let headers = ethernet::HEADER_LEN + ipv4::HEADER_LEN + udp::HEADER_LEN;
+        let expected = if cuts { vec![sent.concat()] } else { sent.clone() };
+        for payload in expected {
+            let mut buffer = [0; 2048];
+            let length = receiver.recv(&mut buffer).unwrap();
+            let (header, frame) = port::split_checked(&mut buffer[..length], VNET_HEADER_BYTES).unwrap();
+            assert_eq!(header.segment_bytes(), if cuts { 22 } else { 0 });
+            assert!(header.needs_checksum());
+            assert_eq!(frame[headers..], payload);
+            let ip = &frame[ethernet::HEADER_LEN..];
+            assert_eq!(usize::from(u16::from_be_bytes([ip[2], ip[3]])), ip.len());
+            assert_eq!(usize::from(u16::from_be_bytes([ip[24], ip[25]])), ip.len() - 20);
+        }
+        let counters = counters(&rig);
+        assert_eq!((counters.packets, counters.send_failures), (5, 0));
+        assert_eq!(counters.joined, if cuts { 5 } else { 0 });
+        let counted = rig.handle.visit(|visit| visit.switch.counters("eni-5").unwrap());
+        assert_eq!(counted.unwrap().packets_in, 5);
+    }
+}
+
+/// A super-frame that a receiver refuses is as many packets as it was made of.
+#[test]
+fn a_lost_super_frame_counts_as_its_packets() {
+    let rig = rig();
+    let open = Delta {
+        from: Revision(1),
+        to: Revision(2),
+        upsert: vec![group(vec![rule("sgr-in", RuleProtocol::Any)])],
+        remove: Vec::new(),
+    };
+    rig.handle.apply(open).unwrap().unwrap();
+    let ((four, sender), (five, receiver)) = (Socket::pair(), Socket::pair());
+    for number in 0..3 {
+        sender.send(&open_datagram(&[number; 22])).unwrap();
+    }
+    drop(receiver);
+    rig.handle
+        .connect(Some("eni-5".into()), Plug::Kernel(Box::new(Cutting(five))))
+        .unwrap();
+    rig.handle
+        .connect(Some("eni-4".into()), Plug::Kernel(Box::new(four)))
+        .unwrap();
+    read(&rig, 3);
+    let counters = counters(&rig);
+    assert_eq!((counters.send_failures, counters.joined), (3, 0));
+}
+
 /// What waits at a port when its turn comes goes on together, in its order, with a ring and without one.
 #[test]
 fn a_batch_arrives_whole_and_in_order() {

@@ -49,6 +49,8 @@ pub enum Frames {
         time: Duration,
         /// How it waits.
         way: Way,
+        /// Silence before each but the first.
+        pause: Duration,
     },
     /// Sends as fast as it can.
     Flood {
@@ -155,8 +157,12 @@ impl Frames {
     }
 
     fn round_trip(arguments: &[&str]) -> Result<Self> {
+        let (arguments, pause) = match arguments {
+            [most @ .., pause_ms] if most.len() == 7 => (most, milliseconds(pause_ms)?),
+            _ => (arguments, Duration::ZERO),
+        };
         let [carrier, from, to, port, count, time_ms, way] = arguments else {
-            bail!("frames-rtt has the arguments CARRIER FROM TO PORT COUNT TIME_MS poll|wait");
+            bail!("frames-rtt has the arguments CARRIER FROM TO PORT COUNT TIME_MS poll|wait [PAUSE_MS]");
         };
         let count = number(count)?;
         if !(1..=COUNT_MOST).contains(&count) {
@@ -168,6 +174,7 @@ impl Frames {
             count,
             time: milliseconds(time_ms)?,
             way: Way::parse(way)?,
+            pause,
         })
     }
 
@@ -242,6 +249,7 @@ impl Frames {
                 count,
                 time,
                 way,
+                pause,
             } => {
                 put(&"frames-rtt");
                 put(carrier);
@@ -249,6 +257,9 @@ impl Frames {
                 put(count);
                 put(&time.as_millis());
                 put(way);
+                if !pause.is_zero() {
+                    put(&pause.as_millis());
+                }
             }
             Self::Flood {
                 carrier,
@@ -319,7 +330,15 @@ impl Frames {
                 count,
                 time,
                 way,
-            } => serde_json::to_value(work::round_trip(carrier, path, (*count, *time), *way)?)?,
+                pause,
+            } => {
+                let many = work::Trips {
+                    count: *count,
+                    time: *time,
+                    pause: *pause,
+                };
+                serde_json::to_value(work::round_trip(carrier, path, many, *way)?)?
+            }
             Self::Flood {
                 carrier,
                 path,
@@ -450,6 +469,7 @@ mod tests {
         for words in [
             "frames-echo eth0 5000 2000 wait",
             "frames-rtt /run/trinic/eni-1.sock 10.0.0.1 10.0.0.2 5000 1000 300 poll",
+            "frames-rtt eth0 10.0.0.1 10.0.0.2 5000 50 9000 wait 50",
             "frames-flood eth0 10.0.0.1 10.0.0.2 5000 1000 46 131072",
             "frames-sink /run/trinic/eni-1.sock 5000 2000 9001",
             "frames-core 1000 46 256",

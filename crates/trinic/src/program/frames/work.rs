@@ -44,6 +44,16 @@ pub struct SinkOutcome {
     pub cpu_s: f64,
 }
 
+/// How many round trips, at most, and when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Trips {
+    pub count: u32,
+    /// No one is begun later.
+    pub time: Duration,
+    /// Silence before each but the first.
+    pub pause: Duration,
+}
+
 /// Round-trip times.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct RoundTripOutcome {
@@ -163,7 +173,7 @@ pub(super) fn flood(
 pub(super) fn round_trip(
     name: &CarrierName,
     path: &Path,
-    (count, time): (u32, Duration),
+    trips: Trips,
     way: Way,
 ) -> Result<RoundTripOutcome> {
     let mut carrier = carrier::open(name, 1500, way, &[SOURCE_PORT_FIRST])?;
@@ -173,9 +183,12 @@ pub(super) fn round_trip(
     let mut first = None;
     let mut lost = 0;
     let begin = Instant::now();
-    for number in 0..count {
-        if number > 0 && begin.elapsed() >= time {
+    for number in 0..trips.count {
+        if number > 0 && begin.elapsed() >= trips.time {
             break;
+        }
+        if number > 0 && !trips.pause.is_zero() {
+            std::thread::sleep(trips.pause);
         }
         let sequence = u64::from(number).to_be_bytes();
         let frame = template.whole(0, &sequence);
