@@ -292,20 +292,16 @@ impl Frames {
                 bytes,
                 connections,
             } => {
-                put(&"frames-core");
-                put(rounds);
-                put(bytes);
-                put(connections);
+                let words: [&dyn fmt::Display; 4] = [&"frames-core", rounds, bytes, connections];
+                words.into_iter().for_each(put);
             }
             Self::Pair {
                 time,
                 bytes,
                 connections,
             } => {
-                put(&"frames-pair");
-                put(&time.as_millis());
-                put(bytes);
-                put(connections);
+                let words: [&dyn fmt::Display; 4] = [&"frames-pair", &time.as_millis(), bytes, connections];
+                words.into_iter().for_each(put);
             }
         }
         words
