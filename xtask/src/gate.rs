@@ -95,10 +95,12 @@ What works, what is partial and what is absent. `cargo xtask support` writes thi
 | ENA function for a VMM or driver of the user's own | works | `trinic attach --vfio-user` |
 | ENA function in a namespace instance | works | tag `trinic:function=ena` on a further interface: a socket in /run/trinic for a driver in user space |
 | ENA: PHC, flow steering, hardware timestamps, ENA Express (SRD) | absent | the device does not offer them |
-| ENA under DPDK, FreeBSD, iPXE | partial | built after their sources; not run |
+| ENA under DPDK | works | 24.11's testpmd in a guest, by vfio-pci behind the emulated IOMMU: answers, and forwards from function to function |
+| ENA under FreeBSD, iPXE | partial | built after their sources; not run |
 | virtual machines from a kernel or a disk | works | docs/images.md; KVM where a stock kernel boots under it, else translation |
 | taking an interface out of a running virtual machine | works | around a fault of QEMU's, 28 times in the life of a machine: docs/devices.md, \"Unplugging under QEMU\" |
-| allowances of instance types: bandwidth, packets, connections, link-local | works | on for virtual machines, `trinic up --allowances` for all; what would be queued passes at once and is counted |
+| allowances of instance types: bandwidth, packets, connections, link-local | works | on for virtual machines, `trinic up --allowances` for all; what an ENA sends above them waits in its driver's queue, all else that would be queued passes at once and is counted |
+| SRD, the transport of EFA | partial | the protocol (docs/spec/srd.md), its engine and a simulator of networks are there; nothing uses them yet |
 | EFA functions | absent | planned |
 
 ## EC2 actions
