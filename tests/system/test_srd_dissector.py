@@ -12,6 +12,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 
 import pytest
 
@@ -90,35 +91,45 @@ def datagram(payload, *, source=50000, destination=PORT, v6=False):
     return struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0) + ends + udp
 
 
-def capture(path, datagrams, snap=65535):
+def capture(datagrams, snap=65535):
     """A pcap file of raw IP packets (link type 101)."""
-    with open(path, "wb") as file:
-        file.write(struct.pack(">IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101))
-        for index, whole in enumerate(datagrams):
-            kept = whole[:snap]
-            file.write(struct.pack(">IIII", index, 0, len(kept), len(whole)) + kept)
-    return path
+    file = struct.pack(">IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101)
+    for index, whole in enumerate(datagrams):
+        kept = whole[:snap]
+        file += struct.pack(">IIII", index, 0, len(kept), len(whole)) + kept
+    return file
 
 
 class Tshark:
-    """tshark with the dissector and without the preferences of whoever runs the test."""
+    """tshark with the dissector and without the preferences of whoever runs the test.
+
+    Later versions run no script for root, so root runs it as nobody: from a folder that nobody can read, and with the
+    capture on its standard input.
+    """
 
     def __init__(self, folder):
-        self.folder = folder
-        self.environment = {**os.environ, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "LC_ALL": "C.UTF-8"}
+        os.chmod(folder, 0o755)
+        self.script = shutil.copy(DISSECTOR, folder)
+        os.chmod(self.script, 0o644)
+        self.environment = {**os.environ, "HOME": folder, "XDG_CONFIG_HOME": folder, "LC_ALL": "C.UTF-8"}
+        self.nobody = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+        try:
+            subprocess.run(["true"], check=True, **self.nobody)
+        except (OSError, subprocess.SubprocessError):
+            self.nobody = {}  # a namespace without such a user
 
-    def run(self, *arguments):
+    def run(self, *arguments, file=b""):
         done = subprocess.run(
-            ["tshark", *arguments],
-            env=self.environment, capture_output=True, text=True, errors="replace", timeout=120,
+            ["tshark", *arguments, "-X", f"lua_script:{self.script}"],
+            input=file, env=self.environment, cwd="/", capture_output=True, timeout=120, **self.nobody,
         )
-        assert done.returncode == 0, done.stderr
-        assert "Lua" not in done.stderr, done.stderr
-        return done.stdout
+        errors = done.stderr.decode(errors="replace")
+        assert done.returncode == 0, errors
+        assert "lua" not in errors.lower(), errors
+        return done.stdout.decode(errors="replace")
 
     def read(self, datagrams, *arguments, snap=65535):
-        file = capture(self.folder / "packets.pcap", datagrams, snap)
-        text = self.run("-n", "-X", f"lua_script:{DISSECTOR}", "-r", str(file), *arguments)
+        text = self.run("-n", "-r", "-", *arguments, file=capture(datagrams, snap))
         assert "Lua Error" not in text, text[-3000:]
         return text
 
@@ -170,10 +181,11 @@ def has(fields, expected):
 
 
 @pytest.fixture(scope="module")
-def tshark(tmp_path_factory):
+def tshark():
     if not shutil.which("tshark"):
         pytest.skip("tshark is not installed")
-    return Tshark(tmp_path_factory.mktemp("tshark"))
+    with tempfile.TemporaryDirectory() as folder:
+        yield Tshark(folder)
 
 
 # One of each kind, with what of it is decoded.
@@ -310,7 +322,7 @@ def test_every_field_has_a_filter_and_is_decoded(tshark, decoded):
     """No field of the dissector is there only in name. (`srd.cut` comes from captures that cut packets: below.)"""
     known = {
         line.split("\t")[2]
-        for line in tshark.run("-G", "fields", "-X", f"lua_script:{DISSECTOR}").splitlines()
+        for line in tshark.run("-G", "fields").splitlines()
         if line.startswith("F\t") and line.split("\t")[2].startswith("srd.")
     }
     again = tshark.fields([datagram(data(SEND, psn=1, flags=flags)) for flags in (0, RETRANSMISSION)])
