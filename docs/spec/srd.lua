@@ -330,6 +330,9 @@ local function add_own_fields(tree, tvb, operation, payload_bytes)
     if not REASONS[values.rdma_failure] then
       items.rdma_failure:add_proto_expert_info(e.reason)
     end
+    if payload_bytes > 0 then
+      items.rdma_failure:add_proto_expert_info(e.payload)
+    end
     return string.format(" id=%d failed: %s", values.rdma_id, REASONS[values.rdma_failure] or "unknown reason")
   elseif values.rdma_total then
     if values.rdma_offset + payload_bytes > values.rdma_total then

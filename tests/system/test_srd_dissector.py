@@ -30,7 +30,9 @@ REASONS = 10
 # ---- packets, after the tables of docs/spec/srd.md
 
 
-def packet(kind, body, payload=b"", *, flags=0, context=77, psn=0, txn=0, path=0, operation=0, epoch=0, version=1, length=None):
+def packet(
+    kind, body, payload=b"", *, flags=0, context=77, psn=0, txn=0, path=0, operation=0, epoch=0, version=1, length=None
+):
     """A packet: base header, `body` up to the tag, tag, payload."""
     whole = 20 + len(body) + len(TAG) + len(payload) if length is None else length
     base = struct.pack(
@@ -71,7 +73,9 @@ def ack(expected, arrived=(), echoes=(), refusals=(), *, counts=None, **base):
     return packet(ACK, body, psn=expected, **base)
 
 
-def hello(*, lowest=1, highest=1, datagram=8972, window=4096, rdma=64, features=0, sender=0x1122334455667788, receiver=0, **base):
+def hello(
+    *, lowest=1, highest=1, datagram=8972, window=4096, rdma=64, features=0, sender=0x1122334455667788, receiver=0, **base
+):
     body = struct.pack(">BBHIHH", lowest, highest, datagram, window, rdma, features)
     body += struct.pack(">QQ", sender, receiver)
     body += socket.inet_pton(socket.AF_INET6, "fe80::a") + socket.inet_pton(socket.AF_INET6, "fe80::b")
@@ -168,7 +172,8 @@ def flat(tree):
 
 def expert(fields):
     """The names of the expert information about a packet."""
-    return {name for name in fields if name.startswith(("srd.bad.", "srd.doubt.", "srd.cut", "srd.retransmitted", "srd.refused"))}
+    others = {"srd.cut", "srd.retransmitted", "srd.refused"}
+    return {name for name in fields if name in others or name.startswith(("srd.bad.", "srd.doubt."))}
 
 
 def has(fields, expected):
@@ -391,6 +396,7 @@ WRONG = {
     "no segments": (data(WRITE_IMMEDIATE, segment(0, 0)), "srd.bad.segment"),
     "a response beyond its total": (data(READ_RESPONSE, response(4, 5), b"xy"), "srd.bad.beyond"),
     "a failed read for no reason": (data(READ_RESPONSE, response(FAILED_READ, 0)), "srd.bad.reason"),
+    "a failed read with payload": (data(READ_RESPONSE, response(FAILED_READ, 7), b"x"), "srd.bad.payload"),
     "an unknown refusal": (ack(1, refusals=[(2, REASONS + 1)]), "srd.bad.reason"),
     "too many words": (ack(1, [1 + 129 * 64]), "srd.bad.count"),
     "too many echoes": (ack(1, echoes=[(1, 0, 0, 0, 0)] * 65), "srd.bad.count"),
@@ -437,8 +443,10 @@ def test_changed_packets_are_survived(tshark):
     for _ in range(3000):
         bytes_now = bytearray(chance.choice(whole))
         for _ in range(chance.randint(1, 6)):
-            bytes_now[chance.randrange(min(len(bytes_now), 90))] = chance.choice([0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)])
-        changed.append(bytes(bytes_now[: chance.choice([len(bytes_now), chance.randint(1, len(bytes_now))])]))
+            value = chance.choice([0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)])
+            bytes_now[chance.randrange(min(len(bytes_now), 90))] = value
+        size = chance.choice([len(bytes_now), chance.randint(1, len(bytes_now))])
+        changed.append(bytes(bytes_now[:size]))
     decoded = tshark.fields([datagram(one) for one in changed])
     assert len(decoded) == len(changed) and None not in decoded
 
