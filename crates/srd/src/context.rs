@@ -14,7 +14,7 @@ use crate::number::high;
 use crate::outbox::{Outbox, Request};
 use crate::receiver::Arrival;
 use crate::sender::Tick;
-use crate::session::{Session, Terms};
+use crate::session::{Owner, Session, Terms};
 use crate::wire::{
     Body, FEATURE_COVER, FLAG_COVERED, FLAG_NOW, Gid, HELLO, HELLO_BYTES, Hello, Packet, Pen, VERSION, base,
 };
@@ -140,6 +140,7 @@ impl<C: Controller> Context<C> {
         if let Body::Hello(hello) = packet.body {
             return self.take_hello(arrival.now, packet, hello, config, entropy, stats);
         }
+        // [SES-5]
         let Some(session) = self.session.as_mut() else {
             stats.no_context += 1;
             return;
@@ -168,6 +169,7 @@ impl<C: Controller> Context<C> {
                 return;
             }
         };
+        // [SEC-1]
         if !authentic {
             stats.bad_tag += 1;
             return;
@@ -176,9 +178,12 @@ impl<C: Controller> Context<C> {
             session.check_before = None;
         }
         if data {
-            session
-                .receiver
-                .take(arrival, packet, &mut self.outbox, local, stats);
+            let mut owner = Owner {
+                outbox: &mut self.outbox,
+                local,
+                stats,
+            };
+            session.receiver.take(arrival, packet, &mut owner);
         } else if !session.sender.acknowledge(arrival.now, packet, &mut self.outbox) {
             stats.bad_acknowledgement += 1;
         }
@@ -205,7 +210,7 @@ impl<C: Controller> Context<C> {
         let incarnation = hello.sender_incarnation.get();
         let proven = hello.receiver_incarnation.get() == self.incarnation;
         if hello.lowest > VERSION || hello.highest < VERSION {
-            // [NEG-2]
+            // [NEG-1] [NEG-2]
             stats.bad_version += 1;
             self.answer(now, packet.base.path, asks, false);
             if proven {
@@ -315,15 +320,20 @@ impl<C: Controller> Context<C> {
             let (path, bytes) = session.receiver.acknowledge(now, &session.wire, out);
             return Some(single(path.min(config.paths - 1), bytes));
         }
+        let mut owner = Owner {
+            outbox: &mut self.outbox,
+            local,
+            stats,
+        };
         let first = session
             .sender
-            .transmit(now, None, &session.wire, &mut self.outbox, local, out, stats)?;
+            .transmit(now, None, &session.wire, &mut owner, out)?;
         let (segment, mut bytes) = (first.bytes, first.bytes);
         for _ in 1..most {
             let datagram = session.wire.datagram;
             let next = session
                 .sender
-                .next_bytes(now, &mut self.outbox, datagram, Some(first.path));
+                .next_bytes(now, owner.outbox, datagram, Some(first.path));
             if next.is_none_or(|next| next > segment || bytes + next > out.len()) {
                 break;
             }
@@ -331,7 +341,7 @@ impl<C: Controller> Context<C> {
             let path = Some(first.path);
             match session
                 .sender
-                .transmit(now, path, &session.wire, &mut self.outbox, local, room, stats)
+                .transmit(now, path, &session.wire, &mut owner, room)
             {
                 Some(sent) => bytes += sent.bytes,
                 None => break,
@@ -440,7 +450,11 @@ impl<C: Controller> Context<C> {
             .map_or(0, |session| session.sender.outstanding())
     }
 
-    /// The session's sender.
+    #[cfg(test)]
+    pub(crate) fn set_incarnation(&mut self, incarnation: u64) {
+        self.incarnation = incarnation;
+    }
+
     #[cfg(test)]
     pub(crate) fn session_mut(&mut self) -> Option<&mut Session<C>> {
         self.session.as_deref_mut()

@@ -16,7 +16,7 @@ use crate::{Config, Failure, Stats, SubmitError, Time};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub(crate) u32);
 
-/// A datagram as it came.
+/// A datagram as it came [PKT-1].
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram<'a> {
     /// The UDP payload.
@@ -136,7 +136,7 @@ impl<C: Controller> Endpoint<C> {
         self.wake(id);
     }
 
-    /// Takes a datagram that came to this interface's SRD port. What is not authentic is counted, and has no other effect.
+    /// Takes a datagram that came to this interface's SRD port, from whatever source port [PKT-2]. What is not authentic is counted, and has no other effect [SEC-8].
     pub fn handle_datagram(&mut self, now: Time, datagram: Datagram<'_>, local: &mut impl Local) {
         self.stats.received += 1;
         let packet = match Packet::parse(datagram.bytes) {

@@ -19,6 +19,6 @@ impl Random {
     /// A number below `limit`, which is not 0.
     pub(crate) fn below(&mut self, limit: usize) -> usize {
         let limit = limit as u64;
-        usize::try_from((self.next() >> 32) * limit >> 32).unwrap_or(0)
+        usize::try_from(((self.next() >> 32) * limit) >> 32).unwrap_or(0)
     }
 }

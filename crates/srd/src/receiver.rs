@@ -8,14 +8,14 @@ use crate::key::TAG_BYTES;
 use crate::local::{Incoming, Local, Remote};
 use crate::number::{high, low, whole};
 use crate::outbox::Outbox;
-use crate::session::Wire;
+use crate::session::{Owner, Wire};
 use crate::time::nanos;
 use crate::window::{ReceiveWindow, Standing};
 use crate::wire::{
     ACK, ACK_BYTES, ACK_ECHOES, ACK_REFUSALS, ACK_WORDS, Body, Counts, Echo, Ends, OFFSET_FAILED, Operation,
-    Packet, Pen, Refused, ResponseFields, WriteFields, base,
+    PATHS, Packet, Pen, Refused, ResponseFields, WriteFields, base,
 };
-use crate::{PeerId, Refusal, Stats, Time};
+use crate::{PeerId, Refusal, Time};
 
 /// What arrived on a path.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,7 +69,7 @@ impl Receiver {
     pub(crate) fn new(window: u32, operations: u16, ack_delay: Duration) -> Self {
         Self {
             window: ReceiveWindow::new(window),
-            paths: vec![Arrivals::default(); 64].into(),
+            paths: vec![Arrivals::default(); PATHS].into(),
             fresh: 0,
             waiting: 0,
             due: None,
@@ -91,21 +91,14 @@ impl Receiver {
     }
 
     /// An authentic DATA packet.
-    pub(crate) fn take(
-        &mut self,
-        arrival: Arrival,
-        packet: &Packet<'_>,
-        outbox: &mut Outbox,
-        local: &mut impl Local,
-        stats: &mut Stats,
-    ) {
+    pub(crate) fn take(&mut self, arrival: Arrival, packet: &Packet<'_>, owner: &mut Owner<'_, impl Local>) {
         let Body::Data { ends, operation } = packet.body else {
             return;
         };
         let number = self.whole(packet.base.sequence.get());
         let standing = self.window.standing(number);
         if standing == Standing::Beyond {
-            stats.beyond_window += 1;
+            owner.stats.beyond_window += 1;
             return;
         }
         self.note(arrival, packet);
@@ -113,7 +106,7 @@ impl Receiver {
         match standing {
             Standing::Beyond => {}
             Standing::Taken => {
-                stats.duplicates += 1;
+                owner.stats.duplicates += 1;
                 at_once = true;
             }
             // A VOID fills the place of what was refused; a copy of that is no more welcome than the first one [REF-4].
@@ -123,13 +116,13 @@ impl Receiver {
                     self.window.take(number);
                 }
             }
-            Standing::New => match self.execute(arrival, packet, ends, operation, outbox, local) {
+            Standing::New => match self.execute(arrival, packet, ends, operation, owner) {
                 Ok(()) => {
-                    stats.delivered += 1;
+                    owner.stats.delivered += 1;
                     self.window.take(number);
                 }
                 Err(refusal) => {
-                    stats.refused += 1;
+                    owner.stats.refused += 1;
                     self.window.refuse(number, refusal);
                     at_once = true;
                 }
@@ -176,9 +169,9 @@ impl Receiver {
         packet: &Packet<'_>,
         ends: &Ends,
         operation: Operation<'_>,
-        outbox: &mut Outbox,
-        local: &mut impl Local,
+        owner: &mut Owner<'_, impl Local>,
     ) -> Result<(), Refusal> {
+        let Owner { outbox, local, .. } = owner;
         if packet.contradicts_itself() {
             return Err(Refusal::Malformed);
         }
@@ -221,7 +214,7 @@ impl Receiver {
                 outbox.read_failed(fields.id.get(), Refusal::from_code(reason));
                 Ok(())
             }
-            Operation::ReadResponse(fields) => Self::place(outbox, fields, packet.payload, local),
+            Operation::ReadResponse(fields) => Self::place(outbox, fields, packet.payload, *local),
         }
     }
 
@@ -271,17 +264,20 @@ impl Receiver {
         Ok(complete.then_some(length))
     }
 
-    /// Writes an ACK; the path on which it leaves, and its length.
+    /// Writes an ACK; the path [PTH-1] on which it leaves, and its length.
     pub(crate) fn acknowledge(&mut self, now: Time, wire: &Wire, out: &mut [u8]) -> (u8, usize) {
         let limit = wire.datagram.min(out.len());
         let mut room = limit.saturating_sub(ACK_BYTES);
+        // An echo and a word always fit, so that each ACK tells something new.
+        let rest = room.saturating_sub(size_of::<Echo>() + size_of::<U64>());
         let refusals = self
             .window
             .refused()
             .min(ACK_REFUSALS)
-            .min(room / size_of::<Refused>());
+            .min(rest / size_of::<Refused>());
         room -= refusals * size_of::<Refused>();
-        let words = self.window.words().min(ACK_WORDS).min(room / size_of::<U64>());
+        let rest = room.saturating_sub(size_of::<Echo>());
+        let words = self.window.words().min(ACK_WORDS).min(rest / size_of::<U64>());
         room -= words * size_of::<U64>();
         let echoes = (self.fresh.count_ones() as usize)
             .min(ACK_ECHOES)

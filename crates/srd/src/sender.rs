@@ -12,13 +12,13 @@ use crate::local::Local;
 use crate::number::{high, low, whole};
 use crate::outbox::{Handle, Outbox, Written};
 use crate::path::{NONE, Paths};
-use crate::session::Wire;
+use crate::session::{Owner, Wire};
 use crate::time::nanos;
 use crate::wire::Body;
 use crate::wire::{
     Base, DATA, Echo, Ends, FLAG_AGAIN, FLAG_COVERED, FLAG_NOW, Packet, Pen, Refused, SEND_BYTES, base, code,
 };
-use crate::{Config, Failure, Refusal, Stats, Time};
+use crate::{Config, Failure, Refusal, Time};
 
 /// A packet that must arrive.
 #[derive(Clone, Copy, Debug)]
@@ -217,23 +217,21 @@ impl<C: Controller> Sender<C> {
         now: Time,
         path: Option<u8>,
         wire: &Wire,
-        outbox: &mut Outbox,
-        local: &mut impl Local,
+        owner: &mut Owner<'_, impl Local>,
         out: &mut [u8],
-        stats: &mut Stats,
     ) -> Option<Sent> {
         loop {
-            let candidate = self.candidate(outbox, wire.datagram)?;
+            let candidate = self.candidate(owner.outbox, wire.datagram)?;
             if !self.may(now, candidate.bytes()) || candidate.bytes() > out.len() {
                 return None;
             }
             let (packet, written) = match candidate {
                 Candidate::New { message, segment, .. } => {
                     // The message failed because its memory is gone: the next one is looked at.
-                    let Some(written) = outbox.write(message, segment, local, out) else {
+                    let Some(written) = owner.outbox.write(message, segment, owner.local, out) else {
                         continue;
                     };
-                    outbox.advance();
+                    owner.outbox.advance();
                     let packet = self.next;
                     self.next += 1;
                     if packet == self.lowest {
@@ -252,8 +250,8 @@ impl<C: Controller> Sender<C> {
                 Candidate::Again { packet, .. } => {
                     self.lost.pop_front();
                     let slot = self.slots[self.slot(packet)];
-                    let written = outbox.write(slot.message, slot.segment, local, out);
-                    stats.retransmitted += 1;
+                    let written = owner.outbox.write(slot.message, slot.segment, owner.local, out);
+                    owner.stats.retransmitted += 1;
                     (packet, written.unwrap_or_else(|| void(out)))
                 }
             };
@@ -264,9 +262,9 @@ impl<C: Controller> Sender<C> {
             let path = path.unwrap_or_else(|| self.paths.pick(now, avoid));
             let bytes = written.header + TAG_BYTES + written.payload;
             let transmission = self.record(now, packet, path, bytes);
-            let flags = self.flags(now, avoid.is_some(), wire, outbox);
+            let flags = self.flags(now, avoid.is_some(), wire, owner.outbox);
             seal(wire, flags, packet, transmission, path, written, out);
-            stats.sent += 1;
+            owner.stats.sent += 1;
             return Some(Sent { bytes, path });
         }
     }

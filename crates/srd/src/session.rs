@@ -2,10 +2,11 @@
 
 use crate::congestion::{Controller, Setup};
 use crate::key::Sealer;
+use crate::outbox::Outbox;
 use crate::receiver::Receiver;
 use crate::sender::Sender;
 use crate::wire::SEND_BYTES;
-use crate::{Config, Time};
+use crate::{Config, Stats, Time};
 
 /// How packets of a session are addressed and sealed.
 #[derive(Debug)]
@@ -18,6 +19,14 @@ pub(crate) struct Wire {
     pub(crate) out: Sealer,
     /// Whether tags cover payloads.
     pub(crate) cover: bool,
+}
+
+/// What the halves of a session use of the context that they belong to.
+#[derive(Debug)]
+pub(crate) struct Owner<'a, L> {
+    pub(crate) outbox: &'a mut Outbox,
+    pub(crate) local: &'a mut L,
+    pub(crate) stats: &'a mut Stats,
 }
 
 /// A session.
@@ -46,7 +55,7 @@ pub(crate) struct Terms {
 }
 
 impl<C: Controller> Session<C> {
-    /// A session on these terms; `seals` are for what goes out and for what comes in.
+    /// A session on these terms [SES-6]; `seals` are for what goes out and for what comes in.
     pub(crate) fn new(
         now: Time,
         config: &Config,

@@ -32,6 +32,9 @@ pub(crate) const ACK_WORDS: usize = 128;
 pub(crate) const ACK_ECHOES: usize = 64;
 pub(crate) const ACK_REFUSALS: usize = 64;
 
+/// Path numbers are below this [PKT-5].
+pub(crate) const PATHS: usize = 64;
+
 /// Header bytes, tag included.
 pub(crate) const HELLO_BYTES: usize = size_of::<Base>() + size_of::<Hello>() + TAG_BYTES;
 pub(crate) const SEND_BYTES: usize = size_of::<Base>() + size_of::<Ends>() + TAG_BYTES;
@@ -189,7 +192,7 @@ pub(crate) enum Body<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Packet<'a> {
     pub(crate) base: &'a Base,
-    /// The header without the tag.
+    /// The header without the tag, which is its end [PKT-4].
     pub(crate) header: &'a [u8],
     pub(crate) tag: &'a [u8; TAG_BYTES],
     pub(crate) body: Body<'a>,
@@ -219,7 +222,7 @@ impl<'a> Packet<'a> {
         if usize::from(base.length.get()) != bytes.len() {
             return Err(Malformed::Length);
         }
-        if base.flags & !(FLAG_NOW | FLAG_AGAIN | FLAG_COVERED) != 0 {
+        if base.flags & !(FLAG_NOW | FLAG_AGAIN | FLAG_COVERED) != 0 || usize::from(base.path) >= PATHS {
             return Err(Malformed::Unknown);
         }
         let (body, rest) = match kind {
@@ -348,7 +351,7 @@ impl<'a> Pen<'a> {
     }
 }
 
-/// A base header of this version.
+/// A base header of this version; what is not filled in afterwards is 0 [PKT-10].
 pub(crate) fn base(kind: u8, flags: u8, length: usize, context: u32, epoch: u16) -> Base {
     Base {
         version_kind: VERSION << 4 | kind,
@@ -399,6 +402,7 @@ mod tests {
         assert_eq!(changed(3, 45), Malformed::Length);
         assert_eq!(changed(17, 0), Malformed::Unknown);
         assert_eq!(changed(17, 8), Malformed::Unknown);
+        assert_eq!(changed(16, 64), Malformed::Unknown);
         assert_eq!(changed(17, code::WRITE), Malformed::Length);
         assert_eq!(Packet::parse(&bytes[..43]).unwrap_err(), Malformed::Length);
         assert_eq!(Packet::parse(&[]).unwrap_err(), Malformed::Length);

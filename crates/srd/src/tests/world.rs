@@ -89,6 +89,9 @@ impl Host {
 /// What the network does with a datagram: it comes after these delays, not at all if there are none.
 pub(super) type Fate = Vec<Duration>;
 
+/// Decides the fate of each datagram.
+pub(super) type Network = Box<dyn FnMut(&Flying, Time, &mut Random) -> Fate>;
+
 /// A datagram on its way: the end that gets it, its path, its bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Flying {
@@ -109,7 +112,7 @@ pub(super) struct World {
     /// Every datagram that was ever sent, for those who want to send it again.
     pub(super) recorded: Vec<Flying>,
     /// What the network does; it is asked for each datagram.
-    pub(super) fate: Box<dyn FnMut(&Flying, Time, &mut Random) -> Fate>,
+    pub(super) fate: Network,
     /// What became of messages, with the end.
     pub(super) events: Vec<(usize, Event)>,
     count: u64,
