@@ -17,6 +17,7 @@ const TIERS: &[&str] = &[
     "trinic-ec2",
     "trinic-pci",
     "trinic-ena",
+    "trinic-sim",
     "trinic-store",
     "trinic-host",
     "trinic",
@@ -25,7 +26,17 @@ const TIERS: &[&str] = &[
 ];
 
 /// Crates without IO, clock, thread, ambient randomness or `unsafe`.
-const PURE: &[&str] = &["wire", "switch", "linklocal", "guest", "vpc", "ec2", "pci", "ena"];
+const PURE: &[&str] = &[
+    "wire",
+    "switch",
+    "linklocal",
+    "guest",
+    "vpc",
+    "ec2",
+    "pci",
+    "ena",
+    "sim",
+];
 
 /// Most lines of a source file, and of a test file.
 const FILE_LINES: usize = 1000;
