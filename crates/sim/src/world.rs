@@ -253,6 +253,12 @@ impl<E: Endpoint> World<E> {
         self.now = self.now.max(until);
     }
 
+    /// Lets time pass without anything happening: up to `until`, or to the next event if that is earlier.
+    pub fn wait_until(&mut self, until: Instant) {
+        let free = self.next_event().map_or(until, |at| at.min(until));
+        self.now = self.now.max(free);
+    }
+
     /// When something happens next.
     pub fn next_event(&self) -> Option<Instant> {
         self.events.next_at()
