@@ -4,7 +4,7 @@
 //! thread: time goes from event to event, and the same seed gives the same world to the last event, which
 //! [`World::trace_hash`] shows. [`topology`] makes the usual networks, [`Driver`] offers messages, measures them
 //! and keeps the account of each, [`for_each_seed`] runs a scenario with many seeds and names the one that
-//! failed, and [`single_path`] is the transport to compare with.
+//! failed, [`single_path`] is the transport to compare with, and [`scenario`] has the networks to compare in.
 //!
 //! ```
 //! use std::time::Duration;
@@ -62,6 +62,7 @@ mod link;
 mod queue;
 mod random;
 mod routes;
+pub mod scenario;
 mod seeds;
 pub mod single_path;
 pub mod topology;

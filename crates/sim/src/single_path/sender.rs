@@ -31,8 +31,10 @@ pub(crate) struct Sender {
     window_bytes: u64,
     threshold_bytes: u64,
     duplicates: u32,
-    /// What was sent when the last loss was found: until it is acknowledged, no other is looked for.
+    /// What was sent when the last loss was found: until it is acknowledged, the window is not reduced again.
     recover: u64,
+    /// Nothing was acknowledged since the last loss was found: duplicates still come of what was sent before.
+    held: bool,
     timer: Timer,
 }
 
@@ -55,6 +57,7 @@ impl Sender {
             threshold_bytes: u64::MAX,
             duplicates: 0,
             recover: 0,
+            held: false,
             timer: Timer::new(config),
         }
     }
@@ -131,6 +134,7 @@ impl Sender {
         self.first = place;
         self.next = self.next.max(place);
         self.duplicates = 0;
+        self.held = false;
         self.timer.acknowledged(now, config, place);
         self.timer.progress(now, config, self.next > self.first);
         while let Some((end, id)) = self.messages.front().copied()
@@ -163,6 +167,7 @@ impl Sender {
             if self.timer.timeouts == 1 {
                 self.reduce(config);
             }
+            self.recover = self.highest;
             self.go_back();
             self.window_bytes = u64::from(config.segment_bytes);
         } else {
@@ -241,16 +246,21 @@ impl Sender {
         }
     }
 
-    /// An acknowledgement that brought nothing: the third says that a segment is lost (RFC 5681 §3.2).
+    /// An acknowledgement that brought nothing: the third says that a segment is lost (RFC 5681 §3.2). One path keeps
+    /// the order, so once something that was sent again is acknowledged, duplicates tell of another loss; the window is
+    /// reduced for the first one only (RFC 6582). What is lost a second time before that is the timer's.
     fn duplicate(&mut self, config: &Config, stats: &mut Stats) {
-        if self.next == self.first || self.first < self.recover {
+        if self.next == self.first || self.held {
             return;
         }
         self.duplicates += 1;
         if self.duplicates == DUPLICATES {
             stats.fast_retransmits += 1;
-            self.reduce(config);
-            self.window_bytes = self.threshold_bytes;
+            if self.first >= self.recover {
+                self.reduce(config);
+                self.window_bytes = self.threshold_bytes;
+                self.recover = self.highest;
+            }
             self.go_back();
         }
     }
@@ -264,7 +274,7 @@ impl Sender {
     /// Sends everything again from the first byte that is not acknowledged.
     const fn go_back(&mut self) {
         self.next = self.first;
-        self.recover = self.highest;
+        self.held = true;
         self.duplicates = 0;
         self.timer.timed = None;
     }
