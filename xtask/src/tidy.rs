@@ -18,6 +18,7 @@ const TIERS: &[&str] = &[
     "trinic-pci",
     "trinic-ena",
     "trinic-srd",
+    "trinic-sim",
     "trinic-store",
     "trinic-host",
     "trinic",
@@ -26,7 +27,18 @@ const TIERS: &[&str] = &[
 ];
 
 /// Crates without IO, clock, thread, ambient randomness or `unsafe`.
-const PURE: &[&str] = &["wire", "switch", "linklocal", "guest", "vpc", "ec2", "pci", "ena", "srd"];
+const PURE: &[&str] = &[
+    "wire",
+    "switch",
+    "linklocal",
+    "guest",
+    "vpc",
+    "ec2",
+    "pci",
+    "ena",
+    "srd",
+    "sim",
+];
 
 /// Most lines of a source file, and of a test file.
 const FILE_LINES: usize = 1000;
