@@ -65,6 +65,7 @@ mod routes;
 pub mod scenario;
 mod seeds;
 pub mod single_path;
+pub mod srd;
 pub mod topology;
 mod trace;
 mod workload;

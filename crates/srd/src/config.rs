@@ -21,7 +21,7 @@ pub struct Config {
     pub connect_limit: Duration,
     /// How long nothing may be acknowledged before a session ends [REL-9].
     pub silence_limit: Duration,
-    /// Time that packets may spend in queues, above the shortest round trip, before the sender slows down [CC-2].
+    /// Instant that packets may spend in queues, above the shortest round trip, before the sender slows down [CC-2].
     pub queue_delay: Duration,
     /// Longest time that an acknowledgement waits for more packets [REL-5].
     pub ack_delay: Duration,

@@ -12,7 +12,7 @@ pub use delay::Delay;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use crate::Time;
+use crate::Instant;
 
 /// What a controller is told when a session begins.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ pub struct Setup {
     pub packet: u64,
     /// Most bytes that the peer's window can hold.
     pub most: u64,
-    /// Time that packets may spend in queues ([`Config::queue_delay`](crate::Config::queue_delay)).
+    /// Instant that packets may spend in queues ([`Config::queue_delay`](crate::Config::queue_delay)).
     pub queue_delay: Duration,
 }
 
@@ -47,13 +47,13 @@ pub trait Controller: Debug {
     fn window(&self) -> u64;
 
     /// A path was echoed.
-    fn echo(&mut self, now: Time, sample: Sample);
+    fn echo(&mut self, now: Instant, sample: Sample);
 
     /// Bytes were acknowledged, when so many were in flight.
-    fn acknowledged(&mut self, now: Time, bytes: u64, in_flight: u64);
+    fn acknowledged(&mut self, now: Instant, bytes: u64, in_flight: u64);
 
     /// Bytes were lost on a path that is in use.
-    fn lost(&mut self, now: Time, bytes: u64);
+    fn lost(&mut self, now: Instant, bytes: u64);
 }
 
 /// Packets that a session begins with.

@@ -18,7 +18,7 @@ use crate::session::{Owner, Session, Terms};
 use crate::wire::{
     Body, FEATURE_COVER, FLAG_COVERED, FLAG_NOW, Gid, HELLO, HELLO_BYTES, Hello, Packet, Pen, VERSION, base,
 };
-use crate::{Config, Failure, PeerId, Stats, SubmitError, Time};
+use crate::{Config, Failure, Instant, PeerId, Stats, SubmitError};
 
 /// A peer, as the control plane names it.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ pub(crate) struct Context<C> {
     session: Option<Box<Session<C>>>,
     calling: Option<Calling>,
     answer: Option<Answer>,
-    answered: Option<Time>,
+    answered: Option<Instant>,
     /// The peer's incarnation as last heard, or 0.
     heard: u64,
 }
@@ -69,8 +69,8 @@ pub(crate) struct Context<C> {
 /// A session is wanted [SES-2].
 #[derive(Clone, Copy, Debug)]
 struct Calling {
-    since: Time,
-    next: Time,
+    since: Instant,
+    next: Instant,
     wait: Duration,
     path: u8,
 }
@@ -106,7 +106,12 @@ impl<C: Controller> Context<C> {
         }
     }
 
-    pub(crate) fn submit(&mut self, now: Time, request: Request, config: &Config) -> Result<(), SubmitError> {
+    pub(crate) fn submit(
+        &mut self,
+        now: Instant,
+        request: Request,
+        config: &Config,
+    ) -> Result<(), SubmitError> {
         let datagram = self
             .session
             .as_ref()
@@ -116,7 +121,7 @@ impl<C: Controller> Context<C> {
         Ok(())
     }
 
-    fn call(&mut self, now: Time) {
+    fn call(&mut self, now: Instant) {
         if self.session.is_none() && self.calling.is_none() {
             self.calling = Some(Calling {
                 since: now,
@@ -191,7 +196,7 @@ impl<C: Controller> Context<C> {
 
     fn take_hello(
         &mut self,
-        now: Time,
+        now: Instant,
         packet: &Packet<'_>,
         hello: &Hello,
         config: &Config,
@@ -245,7 +250,7 @@ impl<C: Controller> Context<C> {
     /// A session begins on the terms of this HELLO.
     fn begin(
         &mut self,
-        now: Time,
+        now: Instant,
         packet: &Packet<'_>,
         hello: &Hello,
         config: &Config,
@@ -270,7 +275,7 @@ impl<C: Controller> Context<C> {
         stats.sessions += 1;
     }
 
-    fn answer(&mut self, now: Time, path: u8, asked: bool, asks: bool) {
+    fn answer(&mut self, now: Instant, path: u8, asked: bool, asks: bool) {
         let recently = self
             .answered
             .is_some_and(|answered| now.since(answered) < BETWEEN_ANSWERS);
@@ -283,7 +288,7 @@ impl<C: Controller> Context<C> {
     /// Writes what should be sent now: one datagram, or several of one size and path.
     pub(crate) fn transmit(
         &mut self,
-        now: Time,
+        now: Instant,
         config: &Config,
         local: &mut impl Local,
         out: &mut [u8],
@@ -383,7 +388,7 @@ impl<C: Controller> Context<C> {
     }
 
     /// When time alone brings something to do.
-    pub(crate) fn due(&self) -> Option<Time> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         let calling = self.calling.map(|calling| calling.next);
         let session = self.session.as_ref();
         let acknowledgement = session.and_then(|session| session.receiver.due());
@@ -391,8 +396,8 @@ impl<C: Controller> Context<C> {
         [calling, acknowledgement, sender].into_iter().flatten().min()
     }
 
-    /// Time passed.
-    pub(crate) fn tick(&mut self, now: Time, config: &Config, entropy: &mut Entropy) {
+    /// Instant passed.
+    pub(crate) fn tick(&mut self, now: Instant, config: &Config, entropy: &mut Entropy) {
         if self
             .calling
             .is_some_and(|calling| now.since(calling.since) >= config.connect_limit)

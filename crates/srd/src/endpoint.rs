@@ -10,7 +10,7 @@ use crate::local::Local;
 use crate::outbox::Request;
 use crate::receiver::Arrival;
 use crate::wire::{Body, Gid, Malformed, Packet};
-use crate::{Config, Failure, Stats, SubmitError, Time};
+use crate::{Config, Failure, Instant, Stats, SubmitError};
 
 /// A peer of an endpoint; it is also the context's index on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,9 +51,9 @@ pub struct Endpoint<C: Controller = Delay> {
     /// Contexts that may have something to send, each once.
     ready: VecDeque<PeerId>,
     queued: Vec<bool>,
-    timers: BinaryHeap<Reverse<(Time, PeerId)>>,
+    timers: BinaryHeap<Reverse<(Instant, PeerId)>>,
     /// The earliest timer of each context in the heap.
-    armed: Vec<Option<Time>>,
+    armed: Vec<Option<Instant>>,
     events: VecDeque<Event>,
     stats: Stats,
 }
@@ -118,7 +118,7 @@ impl<C: Controller> Endpoint<C> {
     ///
     /// # Errors
     /// [`SubmitError`], and nothing of the message is kept.
-    pub fn submit(&mut self, now: Time, id: PeerId, request: Request) -> Result<(), SubmitError> {
+    pub fn submit(&mut self, now: Instant, id: PeerId, request: Request) -> Result<(), SubmitError> {
         let config = &self.config;
         let context = self
             .contexts
@@ -137,7 +137,7 @@ impl<C: Controller> Endpoint<C> {
     }
 
     /// Takes a datagram that came to this interface's SRD port, from whatever source port [PKT-2]. What is not authentic is counted, and has no other effect [SEC-8].
-    pub fn handle_datagram(&mut self, now: Time, datagram: Datagram<'_>, local: &mut impl Local) {
+    pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram<'_>, local: &mut impl Local) {
         self.stats.received += 1;
         let packet = match Packet::parse(datagram.bytes) {
             Ok(packet) => packet,
@@ -178,7 +178,7 @@ impl<C: Controller> Endpoint<C> {
     }
 
     /// Does what has become due.
-    pub fn handle_timeout(&mut self, now: Time) {
+    pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(Reverse((at, id))) = self.timers.peek().copied() {
             if at > now {
                 return;
@@ -196,7 +196,7 @@ impl<C: Controller> Endpoint<C> {
     }
 
     /// When [`Endpoint::handle_timeout`] has to be called next.
-    pub fn poll_timeout(&self) -> Option<Time> {
+    pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
@@ -204,7 +204,7 @@ impl<C: Controller> Endpoint<C> {
     /// segmentation offload takes them). None if there is nothing to send now.
     pub fn poll_transmit(
         &mut self,
-        now: Time,
+        now: Instant,
         local: &mut impl Local,
         out: &mut [u8],
         most: usize,

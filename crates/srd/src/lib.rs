@@ -26,7 +26,6 @@ mod session;
 mod stats;
 #[cfg(test)]
 mod tests;
-mod time;
 mod window;
 mod wire;
 
@@ -38,5 +37,5 @@ pub use key::PairKey;
 pub use local::{Gone, Incoming, Local, Remote};
 pub use outbox::{Action, Request};
 pub use stats::Stats;
-pub use time::Time;
+pub use trinic_wire::time::Instant;
 pub use wire::Gid;

@@ -1,4 +1,6 @@
-//! Numbers that travel with their lower 32 bits.
+//! Numbers that travel with their lower 32 bits, and durations as numbers.
+
+use std::time::Duration;
 
 /// The bits that travel.
 pub(crate) const fn low(number: u64) -> u32 {
@@ -25,6 +27,11 @@ pub(crate) const fn whole(low_bits: u32, near: u64) -> u64 {
             None => near.wrapping_add(ahead as u64),
         }
     }
+}
+
+/// A duration in nanoseconds; more than 584 years is as good as for ever.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 const HALF: u32 = 1 << 31;

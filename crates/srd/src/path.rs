@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::Time;
+use crate::Instant;
+use crate::number::nanos;
 use crate::random::Random;
-use crate::time::nanos;
 
 /// No transmission.
 pub(crate) const NONE: u64 = u64::MAX;
@@ -38,7 +38,7 @@ pub(crate) struct Path {
 #[derive(Clone, Copy, Debug)]
 struct Rest {
     because: Because,
-    probe: Time,
+    probe: Instant,
     wait: Duration,
 }
 
@@ -62,11 +62,11 @@ pub(crate) struct Paths {
     assumed: [u64; 2],
     /// Echoes until the paths are compared again.
     review: u32,
-    period: Time,
+    period: Instant,
 }
 
 impl Paths {
-    pub(crate) fn new(count: u8, least_timeout: Duration, seed: u64, now: Time) -> Self {
+    pub(crate) fn new(count: u8, least_timeout: Duration, seed: u64, now: Instant) -> Self {
         let path = Path {
             smoothed: 0,
             variation: 0,
@@ -109,7 +109,7 @@ impl Paths {
     }
 
     /// The path for the next packet: a probe that is due, else the better of two drawn at random; not `avoid` if there is another [PTH-3].
-    pub(crate) fn pick(&mut self, now: Time, avoid: Option<u8>) -> u8 {
+    pub(crate) fn pick(&mut self, now: Instant, avoid: Option<u8>) -> u8 {
         if self.in_use.len() < self.list.len()
             && let Some(path) = self.due_probe(now)
         {
@@ -145,7 +145,7 @@ impl Paths {
         })
     }
 
-    fn due_probe(&mut self, now: Time) -> Option<u8> {
+    fn due_probe(&mut self, now: Instant) -> Option<u8> {
         let due = |path: &Path| path.rest.is_some_and(|rest| rest.probe <= now);
         let at = self.list.iter().position(due)?;
         let rest = self.list[at].rest.as_mut()?;
@@ -155,7 +155,7 @@ impl Paths {
     }
 
     /// An echo of a path: its round-trip time. Gives the shortest one to compare it with.
-    pub(crate) fn echo(&mut self, now: Time, number: u8, round_trip: Duration) -> Duration {
+    pub(crate) fn echo(&mut self, now: Instant, number: u8, round_trip: Duration) -> Duration {
         let sample = nanos(round_trip);
         if now >= self.period {
             self.period = now + PERIOD;
@@ -196,7 +196,7 @@ impl Paths {
     }
 
     /// A packet was lost on a path; whether the path is in use. Three in a row put it out of use [PTH-4].
-    pub(crate) fn lose(&mut self, now: Time, number: u8) -> bool {
+    pub(crate) fn lose(&mut self, now: Instant, number: u8) -> bool {
         let Some(path) = self.list.get_mut(usize::from(number)) else {
             return false;
         };
@@ -240,7 +240,7 @@ impl Paths {
     }
 
     /// Puts paths out of use that are much slower than the others, and brings those back that no longer are [PTH-5].
-    fn compare(&mut self, now: Time) {
+    fn compare(&mut self, now: Instant) {
         let bound = self.median().saturating_mul(2).saturating_add(SLOW_ROOM);
         for number in 0..self.count() {
             let Some(path) = self.get(number) else { continue };
@@ -267,7 +267,7 @@ impl Paths {
         times.get(count / 2).copied().unwrap_or(0)
     }
 
-    fn put_to_rest(&mut self, now: Time, number: u8, because: Because) {
+    fn put_to_rest(&mut self, now: Instant, number: u8, because: Because) {
         self.in_use.retain(|other| *other != number);
         if let Some(path) = self.get_mut(number) {
             path.rest = Some(Rest {
@@ -314,12 +314,12 @@ const PERIOD: Duration = Duration::from_secs(5);
 mod tests {
     use super::*;
 
-    fn at(us: u64) -> Time {
-        Time::from_nanos(us * 1_000)
+    fn at(us: u64) -> Instant {
+        Instant::from_nanos(us * 1_000)
     }
 
     fn paths(count: u8) -> Paths {
-        Paths::new(count, Duration::from_micros(100), 7, Time::ZERO)
+        Paths::new(count, Duration::from_micros(100), 7, Instant::ZERO)
     }
 
     #[test]

@@ -6,16 +6,16 @@ use zerocopy::byteorder::big_endian::{U16, U32, U64};
 
 use crate::key::TAG_BYTES;
 use crate::local::{Incoming, Local, Remote};
+use crate::number::nanos;
 use crate::number::{high, low, whole};
 use crate::outbox::Outbox;
 use crate::session::{Owner, Wire};
-use crate::time::nanos;
 use crate::window::{ReceiveWindow, Standing};
 use crate::wire::{
     ACK, ACK_BYTES, ACK_ECHOES, ACK_REFUSALS, ACK_WORDS, Body, Counts, Echo, Ends, OFFSET_FAILED, Operation,
     PATHS, Packet, Pen, Refused, ResponseFields, WriteFields, base,
 };
-use crate::{PeerId, Refusal, Time};
+use crate::{Instant, PeerId, Refusal};
 
 /// What arrived on a path.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,7 +23,7 @@ struct Arrivals {
     /// One above the highest TXN.
     end: u64,
     /// When that one came.
-    at: Time,
+    at: Instant,
     marked: u16,
     packets: u16,
 }
@@ -47,7 +47,7 @@ pub(crate) struct Receiver {
     /// Packets that wait for an ACK.
     waiting: u32,
     /// When it is due at the latest.
-    due: Option<Time>,
+    due: Option<Instant>,
     /// The path of the packet that made it necessary.
     path: u8,
     /// Which refusal comes first in the next ACK.
@@ -59,7 +59,7 @@ pub(crate) struct Receiver {
 /// What a datagram came with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
-    pub(crate) now: Time,
+    pub(crate) now: Instant,
     pub(crate) peer: PeerId,
     /// Whether the network marked it as having met congestion.
     pub(crate) marked: bool,
@@ -86,7 +86,7 @@ impl Receiver {
     }
 
     /// When an ACK is due.
-    pub(crate) const fn due(&self) -> Option<Time> {
+    pub(crate) const fn due(&self) -> Option<Instant> {
         self.due
     }
 
@@ -265,7 +265,7 @@ impl Receiver {
     }
 
     /// Writes an ACK; the path [PTH-1] on which it leaves, and its length.
-    pub(crate) fn acknowledge(&mut self, now: Time, wire: &Wire, out: &mut [u8]) -> (u8, usize) {
+    pub(crate) fn acknowledge(&mut self, now: Instant, wire: &Wire, out: &mut [u8]) -> (u8, usize) {
         let limit = wire.datagram.min(out.len());
         let mut room = limit.saturating_sub(ACK_BYTES);
         // An echo and a word always fit, so that each ACK tells something new.
@@ -326,7 +326,7 @@ impl Receiver {
     }
 
     /// The echo of one path that has something to tell.
-    fn echo(&mut self, now: Time) -> Echo {
+    fn echo(&mut self, now: Instant) -> Echo {
         let number = self.fresh.trailing_zeros();
         self.fresh &= self.fresh - 1;
         let path = self.paths[number as usize];

@@ -9,16 +9,16 @@ use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use crate::congestion::{Controller, Sample};
 use crate::key::TAG_BYTES;
 use crate::local::Local;
+use crate::number::nanos;
 use crate::number::{high, low, whole};
 use crate::outbox::{Handle, Outbox, Written};
 use crate::path::{NONE, Paths};
 use crate::session::{Owner, Wire};
-use crate::time::nanos;
 use crate::wire::Body;
 use crate::wire::{
     Base, DATA, Echo, Ends, FLAG_AGAIN, FLAG_COVERED, FLAG_NOW, Packet, Pen, Refused, SEND_BYTES, base, code,
 };
-use crate::{Config, Failure, Refusal, Time};
+use crate::{Config, Failure, Instant, Refusal};
 
 /// A packet that must arrive.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,7 @@ struct Transmission {
     number: u64,
     /// Its PSN.
     packet: u64,
-    at: Time,
+    at: Instant,
     /// Its place in the order of its path, and the next one on the path.
     order: u64,
     next: u64,
@@ -77,19 +77,19 @@ pub(crate) struct Sender<C> {
     packet: u64,
     /// Packets since one asked for an ACK.
     unasked: u64,
-    last_sent: Time,
+    last_sent: Instant,
     /// When something was last acknowledged, or the first packet went after a rest.
-    progress: Time,
+    progress: Instant,
     silence_limit: Duration,
     silence: Option<Silence>,
     /// The earliest time at which a packet in flight can count as lost; later ones are found when it comes.
-    check: Option<Time>,
+    check: Option<Instant>,
 }
 
 /// Nothing comes back: single packets go [REL-9].
 #[derive(Clone, Copy, Debug)]
 struct Silence {
-    next: Time,
+    next: Instant,
     wait: Duration,
 }
 
@@ -136,7 +136,7 @@ impl Candidate {
 
 impl<C: Controller> Sender<C> {
     pub(crate) fn new(
-        now: Time,
+        now: Instant,
         config: &Config,
         controller: C,
         window: u32,
@@ -154,7 +154,7 @@ impl<C: Controller> Sender<C> {
         let none = Transmission {
             number: NONE,
             packet: 0,
-            at: Time::ZERO,
+            at: Instant::ZERO,
             order: 0,
             next: NONE,
             bytes: 0,
@@ -184,7 +184,7 @@ impl<C: Controller> Sender<C> {
     }
 
     /// Whether a packet could be sent now.
-    pub(crate) fn ready(&mut self, now: Time, outbox: &mut Outbox, datagram: usize) -> bool {
+    pub(crate) fn ready(&mut self, now: Instant, outbox: &mut Outbox, datagram: usize) -> bool {
         self.candidate(outbox, datagram)
             .is_some_and(|candidate| self.may(now, candidate.bytes()))
     }
@@ -192,7 +192,7 @@ impl<C: Controller> Sender<C> {
     /// Bytes of the next packet if it may go now on that path (on any if none is given).
     pub(crate) fn next_bytes(
         &mut self,
-        now: Time,
+        now: Instant,
         outbox: &mut Outbox,
         datagram: usize,
         path: Option<u8>,
@@ -203,7 +203,7 @@ impl<C: Controller> Sender<C> {
     }
 
     /// When [`Sender::tick`] has something to do, or a packet that had to wait may go.
-    pub(crate) fn due(&self, outbox: &Outbox) -> Option<Time> {
+    pub(crate) fn due(&self, outbox: &Outbox) -> Option<Instant> {
         let paced = self
             .paced()
             .filter(|_| outbox.has_next() || !self.lost.is_empty());
@@ -214,7 +214,7 @@ impl<C: Controller> Sender<C> {
     /// Writes the next packet, on this path or, without one, on the path of its choice.
     pub(crate) fn transmit(
         &mut self,
-        now: Time,
+        now: Instant,
         path: Option<u8>,
         wire: &Wire,
         owner: &mut Owner<'_, impl Local>,
@@ -270,7 +270,7 @@ impl<C: Controller> Sender<C> {
     }
 
     /// Applies an authentic ACK; whether it makes sense [REL-10].
-    pub(crate) fn acknowledge(&mut self, now: Time, packet: &Packet<'_>, outbox: &mut Outbox) -> bool {
+    pub(crate) fn acknowledge(&mut self, now: Instant, packet: &Packet<'_>, outbox: &mut Outbox) -> bool {
         let Body::Ack {
             words,
             echoes,
@@ -320,7 +320,7 @@ impl<C: Controller> Sender<C> {
     }
 
     /// Looks for packets that are lost because time passed.
-    pub(crate) fn tick(&mut self, now: Time) -> Tick {
+    pub(crate) fn tick(&mut self, now: Instant) -> Tick {
         if self.lowest == self.next {
             self.check = None;
             self.silence = None;
@@ -407,7 +407,7 @@ impl<C: Controller> Sender<C> {
     }
 
     /// Whether the congestion window has room [CC-1], and the place of the transmission's number is free.
-    fn may(&self, now: Time, bytes: usize) -> bool {
+    fn may(&self, now: Instant, bytes: usize) -> bool {
         if self.transmissions[self.place(self.next_transmission)].in_flight {
             return false;
         }
@@ -418,7 +418,7 @@ impl<C: Controller> Sender<C> {
     }
 
     /// From when a packet may go if the window is smaller than one [CC-4].
-    fn paced(&self) -> Option<Time> {
+    fn paced(&self) -> Option<Instant> {
         let window = self.controller.window();
         if window >= self.packet || self.in_flight > 0 {
             return None;
@@ -428,7 +428,7 @@ impl<C: Controller> Sender<C> {
     }
 
     /// Remembers a transmission.
-    fn record(&mut self, now: Time, packet: u64, path: u8, bytes: usize) -> u64 {
+    fn record(&mut self, now: Instant, packet: u64, path: u8, bytes: usize) -> u64 {
         let number = self.next_transmission;
         self.next_transmission += 1;
         let mut order = 0;
@@ -487,7 +487,7 @@ impl<C: Controller> Sender<C> {
     }
 
     /// The flags of the packet just recorded [REL-6].
-    fn flags(&mut self, now: Time, again: bool, wire: &Wire, outbox: &mut Outbox) -> u8 {
+    fn flags(&mut self, now: Instant, again: bool, wire: &Wire, outbox: &mut Outbox) -> u8 {
         self.unasked += 1;
         let quarter = (self.controller.window() / self.packet.max(1)).min(self.window) / 4;
         let ask = again || self.unasked >= quarter.max(1) || !self.ready(now, outbox, wire.datagram);
@@ -558,7 +558,7 @@ impl<C: Controller> Sender<C> {
     }
 
     /// What a path brought: a sample of its round-trip time, and packets that others overtook [REL-7].
-    fn echo(&mut self, now: Time, echo: &Echo) {
+    fn echo(&mut self, now: Instant, echo: &Echo) {
         let Some(path) = self.paths.get(echo.path) else {
             return;
         };
@@ -592,7 +592,7 @@ impl<C: Controller> Sender<C> {
     }
 
     /// Gives up the oldest packets in flight on a path for as long as `lost` says so.
-    fn lose_until(&mut self, now: Time, number: u8, lost: impl Fn(&Transmission) -> bool) {
+    fn lose_until(&mut self, now: Instant, number: u8, lost: impl Fn(&Transmission) -> bool) {
         loop {
             let Some(head) = self.paths.get(number).map(|path| path.head) else {
                 return;
@@ -622,7 +622,7 @@ impl<C: Controller> Sender<C> {
         }
     }
 
-    fn lose(&mut self, now: Time, place: usize) {
+    fn lose(&mut self, now: Instant, place: usize) {
         self.land(place);
         let transmission = self.transmissions[place];
         let slot = self.slot(transmission.packet);
@@ -634,7 +634,7 @@ impl<C: Controller> Sender<C> {
     }
 
     /// Gives up what is older than its path's timeout, and finds when to look again.
-    fn expire(&mut self, now: Time) {
+    fn expire(&mut self, now: Instant) {
         let mut check = None;
         for path in 0..self.paths.count() {
             let timeout = self.paths.timeout(path);
@@ -642,7 +642,7 @@ impl<C: Controller> Sender<C> {
             let head = self.paths.get(path).map_or(NONE, |path| path.head);
             if head != NONE {
                 let at = self.transmissions[self.place(head)].at + timeout;
-                check = Some(check.map_or(at, |earlier: Time| earlier.min(at)));
+                check = Some(check.map_or(at, |earlier: Instant| earlier.min(at)));
             }
         }
         self.check = check;

@@ -6,7 +6,7 @@ use crate::outbox::Outbox;
 use crate::receiver::Receiver;
 use crate::sender::Sender;
 use crate::wire::SEND_BYTES;
-use crate::{Config, Stats, Time};
+use crate::{Config, Instant, Stats};
 
 /// How packets of a session are addressed and sealed.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ pub(crate) struct Terms {
 impl<C: Controller> Session<C> {
     /// A session on these terms [SES-6]; `seals` are for what goes out and for what comes in.
     pub(crate) fn new(
-        now: Time,
+        now: Instant,
         config: &Config,
         terms: Terms,
         epoch: u16,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Controller, INITIAL_PACKETS, Sample, Setup};
-use crate::Time;
+use crate::Instant;
 
 /// The plain controller, of RFC 5681's kind: it fills queues until something is marked or lost.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub struct Aimd {
     window: u64,
     starting: bool,
     round_trip: Duration,
-    change: Time,
+    change: Instant,
 }
 
 impl Controller for Aimd {
@@ -22,7 +22,7 @@ impl Controller for Aimd {
             window: (INITIAL_PACKETS * setup.packet).min(setup.most),
             starting: true,
             round_trip: Duration::ZERO,
-            change: Time::ZERO,
+            change: Instant::ZERO,
         }
     }
 
@@ -30,14 +30,14 @@ impl Controller for Aimd {
         self.window
     }
 
-    fn echo(&mut self, now: Time, sample: Sample) {
+    fn echo(&mut self, now: Instant, sample: Sample) {
         self.round_trip = sample.round_trip;
         if sample.marked {
             self.halve(now);
         }
     }
 
-    fn acknowledged(&mut self, _: Time, bytes: u64, in_flight: u64) {
+    fn acknowledged(&mut self, _: Instant, bytes: u64, in_flight: u64) {
         if in_flight * 2 < self.window {
             return;
         }
@@ -49,14 +49,14 @@ impl Controller for Aimd {
         self.window = (self.window + more).min(self.setup.most);
     }
 
-    fn lost(&mut self, now: Time, _: u64) {
+    fn lost(&mut self, now: Instant, _: u64) {
         self.halve(now);
     }
 }
 
 impl Aimd {
     /// At most once a round trip.
-    fn halve(&mut self, now: Time) {
+    fn halve(&mut self, now: Instant) {
         if now < self.change {
             return;
         }
@@ -83,7 +83,7 @@ mod tests {
             shortest: Duration::from_micros(10),
             marked: false,
         };
-        let at = |us: u64| Time::from_nanos(us * 1_000);
+        let at = |us: u64| Instant::from_nanos(us * 1_000);
         controller.echo(at(1), sample);
         controller.lost(at(2), 1_000);
         controller.lost(at(3), 1_000);

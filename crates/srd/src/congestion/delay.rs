@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{Controller, INITIAL_PACKETS, LEAST_PART, Sample, Setup};
-use crate::Time;
-use crate::time::nanos;
+use crate::Instant;
+use crate::number::nanos;
 
 /// The default controller [CC-2] [CC-3].
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct Delay {
     acknowledged: u64,
     lost: u64,
     /// When the window may be changed again.
-    change: Time,
+    change: Instant,
 }
 
 impl Controller for Delay {
@@ -34,7 +34,7 @@ impl Controller for Delay {
             round_trip: 0,
             acknowledged: 0,
             lost: 0,
-            change: Time::ZERO,
+            change: Instant::ZERO,
         }
     }
 
@@ -42,7 +42,7 @@ impl Controller for Delay {
         self.window
     }
 
-    fn echo(&mut self, now: Time, sample: Sample) {
+    fn echo(&mut self, now: Instant, sample: Sample) {
         let queued = nanos(sample.round_trip.saturating_sub(sample.shortest));
         // A mark is the word of a switch that its queue is long, whatever this sender sees of it [CC-3].
         let queued = if sample.marked {
@@ -58,7 +58,7 @@ impl Controller for Delay {
         }
     }
 
-    fn acknowledged(&mut self, _: Time, bytes: u64, in_flight: u64) {
+    fn acknowledged(&mut self, _: Instant, bytes: u64, in_flight: u64) {
         self.acknowledged += bytes;
         // A window that was not used says nothing about a larger one.
         if in_flight * 2 < self.window {
@@ -72,14 +72,14 @@ impl Controller for Delay {
         self.window = (self.window + more).min(self.setup.most);
     }
 
-    fn lost(&mut self, _: Time, bytes: u64) {
+    fn lost(&mut self, _: Instant, bytes: u64) {
         self.lost += bytes;
     }
 }
 
 impl Delay {
     /// Compares the median of a round trip's samples with the target, and what was lost with what arrived.
-    fn decide(&mut self, now: Time) {
+    fn decide(&mut self, now: Instant) {
         let count = self.taken.min(SAMPLES);
         let samples = &mut self.samples[..count];
         samples.sort_unstable();
@@ -134,7 +134,7 @@ mod tests {
             shortest: Duration::from_micros(10),
             marked,
         };
-        controller.echo(Time::from_nanos(at_us * 1_000), sample);
+        controller.echo(Instant::from_nanos(at_us * 1_000), sample);
     }
 
     #[test]
@@ -143,7 +143,7 @@ mod tests {
         let mut controller = controller();
         let begin = controller.window();
         echo(&mut controller, 10, 12, false);
-        controller.acknowledged(Time::from_nanos(10_000), begin, begin);
+        controller.acknowledged(Instant::from_nanos(10_000), begin, begin);
         assert_eq!(controller.window(), begin * 2, "doubles at the start");
         echo(&mut controller, 100, 60, false);
         let after = controller.window();
@@ -158,7 +158,7 @@ mod tests {
             "the median: one slow path does not speak for all"
         );
         let after = controller.window();
-        controller.acknowledged(Time::from_nanos(250_000), after, after);
+        controller.acknowledged(Instant::from_nanos(250_000), after, after);
         assert_eq!(
             controller.window(),
             after + PACKET,
@@ -170,7 +170,7 @@ mod tests {
     fn a_window_that_is_not_used_does_not_grow() {
         let mut controller = controller();
         let begin = controller.window();
-        controller.acknowledged(Time::ZERO, PACKET, PACKET);
+        controller.acknowledged(Instant::ZERO, PACKET, PACKET);
         assert_eq!(controller.window(), begin);
     }
 
@@ -190,9 +190,9 @@ mod tests {
         let lose = |lost: u64, round_trip: u64| {
             let mut controller = controller();
             let begin = controller.window();
-            controller.change = Time::from_nanos(1);
-            controller.acknowledged(Time::ZERO, 100 * PACKET, 0);
-            controller.lost(Time::ZERO, lost * PACKET);
+            controller.change = Instant::from_nanos(1);
+            controller.acknowledged(Instant::ZERO, 100 * PACKET, 0);
+            controller.lost(Instant::ZERO, lost * PACKET);
             echo(&mut controller, 10, round_trip, false);
             (controller.window(), begin)
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::world::{Flying, KEY, ONE_WAY, World};
 use crate::random::Random;
-use crate::{Action, Config, Failure, Refusal, SubmitError, Time};
+use crate::{Action, Config, Failure, Instant, Refusal, SubmitError};
 
 fn pattern(seed: u64, length: usize) -> Vec<u8> {
     let mut random = Random::new(seed + 1);
@@ -523,7 +523,7 @@ fn what_cannot_be_sent_is_not_accepted() {
     });
     let mut submit = |length: usize, action| {
         let request = world.request(0, 1, vec![0; length], action);
-        world.ends[0].submit(Time::ZERO, world.peers[0], request)
+        world.ends[0].submit(Instant::ZERO, world.peers[0], request)
     };
     let send = Action::Send { immediate: None };
     assert_eq!(

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::random::Random;
 use crate::{
-    Action, Config, Datagram, Endpoint, Event, Failure, Gone, Incoming, Local, PairKey, Peer, PeerId,
-    Refusal, Remote, Request, Time,
+    Action, Config, Datagram, Endpoint, Event, Failure, Gone, Incoming, Instant, Local, PairKey, Peer,
+    PeerId, Refusal, Remote, Request,
 };
 
 /// The memory and the queue pairs of one end.
@@ -90,7 +90,7 @@ impl Host {
 pub(super) type Fate = Vec<Duration>;
 
 /// Decides the fate of each datagram.
-pub(super) type Network = Box<dyn FnMut(&Flying, Time, &mut Random) -> Fate>;
+pub(super) type Network = Box<dyn FnMut(&Flying, Instant, &mut Random) -> Fate>;
 
 /// A datagram on its way: the end that gets it, its path, its bytes.
 #[derive(Clone, Debug)]
@@ -102,13 +102,13 @@ pub(super) struct Flying {
 
 /// Both ends and the network.
 pub(super) struct World {
-    pub(super) now: Time,
+    pub(super) now: Instant,
     pub(super) ends: [Endpoint; 2],
     pub(super) hosts: [Host; 2],
     pub(super) peers: [PeerId; 2],
     pub(super) random: Random,
     /// Datagrams by the time of their arrival.
-    pub(super) network: BTreeMap<(Time, u64), Flying>,
+    pub(super) network: BTreeMap<(Instant, u64), Flying>,
     /// Every datagram that was ever sent, for those who want to send it again.
     pub(super) recorded: Vec<Flying>,
     /// What the network does; it is asked for each datagram.
@@ -130,7 +130,7 @@ impl World {
         ];
         let peers = [ends[0].add_peer(peer(1)), ends[1].add_peer(peer(0))];
         Self {
-            now: Time::from_nanos(1_000_000),
+            now: Instant::from_nanos(1_000_000),
             ends,
             hosts: [Host::default(), Host::default()],
             peers,
@@ -193,7 +193,7 @@ impl World {
     }
 
     /// Lets time pass until that moment.
-    pub(super) fn run_until(&mut self, end: Time) {
+    pub(super) fn run_until(&mut self, end: Instant) {
         loop {
             self.pump();
             let arrival = self.network.first_key_value().map(|((at, _), _)| *at);
