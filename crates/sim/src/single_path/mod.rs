@@ -7,8 +7,9 @@
 //!
 //! Where it differs from the TCP of a kernel. More pessimistic: no selective acknowledgements (RFC 2018), no
 //! tail loss probe or RACK (RFC 8985), no CUBIC, no limited transmit. More optimistic: every segment is
-//! acknowledged at once, no window ever closes for want of a reader, slow start is not begun again after a pause, and a
-//! connection is never closed, a window is reduced once however much of it is lost again. So it says how far one path with go-back-N goes; it is no measurement of Linux.
+//! acknowledged at once, no window ever closes for want of a reader, slow start is not begun again after a pause, a
+//! window is reduced once however much of it is lost again, and a connection is never closed. So it says how far
+//! one path with go-back-N goes; it is no measurement of Linux.
 //!
 //! Sources: RFC 9293 (in order, cumulative acknowledgements, reset for an unknown connection), RFC 5681 (slow
 //! start, congestion avoidance, fast retransmit), RFC 6582 (one reduction for each window: its `recover`),

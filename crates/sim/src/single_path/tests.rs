@@ -266,7 +266,7 @@ fn an_open_loop_offers_at_its_rate() {
 
 #[test]
 fn whatever_the_network_does_a_message_is_delivered_once_or_fails() {
-    for_each_seed(40, |seed| {
+    for_each_seed(200, |seed| {
         let mut random = Random::fork(seed, "scenario");
         let mut ppm = |most| u32::try_from(random.below(most)).unwrap();
         let path = LinkConfig::new(10 * GIGABIT, us(20))
