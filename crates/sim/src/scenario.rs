@@ -239,8 +239,8 @@ pub fn incast(senders: u32) -> Scenario {
     }
 }
 
-/// A fabric of four leaves with eight hosts each and eight spines, all links [`EDGE`]: every host sends 500
-/// messages of 8 KiB, 32 at a time, to the host in its place at the next leaf. `failed` of the first leaf's uplinks fail
+/// A fabric of four leaves with eight hosts each and eight spines, all links [`EDGE`]: every host sends 4,000
+/// messages of 8 KiB, 64 at a time, to the host in its place at the next leaf. `failed` of the first leaf's uplinks fail
 /// after 100 µs, and no switch goes around them.
 pub fn permutation(failed: u32) -> Scenario {
     let (topology, fabric) = leaf_spine(4, 8, 8, &EDGE, &EDGE);
@@ -251,8 +251,8 @@ pub fn permutation(failed: u32) -> Scenario {
             from: *from,
             to: *to,
             size_bytes: MESSAGE_BYTES,
-            count: 500,
-            pace: Pace::Outstanding(32),
+            count: 4_000,
+            pace: Pace::Outstanding(64),
             start: Instant::ZERO,
         }));
     }

@@ -60,6 +60,8 @@ pub(crate) struct Paths {
     least_timeout: u64,
     /// Round trip and variation of the path that was echoed last: what is assumed of one that never was.
     assumed: [u64; 2],
+    /// Packets since one was a probe.
+    since_probe: u32,
     /// Echoes until the paths are compared again.
     review: u32,
     period: Instant,
@@ -86,6 +88,7 @@ impl Paths {
             random: Random::new(seed),
             least_timeout: nanos(least_timeout),
             assumed: [0; 2],
+            since_probe: 0,
             review: REVIEW,
             period: now + PERIOD,
         }
@@ -108,20 +111,31 @@ impl Paths {
         self.in_use.len()
     }
 
-    /// The path for the next packet: a probe that is due, else the better of two drawn at random; not `avoid` if there is another [PTH-3].
-    pub(crate) fn pick(&mut self, now: Instant, avoid: Option<u8>) -> u8 {
-        if self.in_use.len() < self.list.len()
+    /// Whether only probes are sent on a path.
+    pub(crate) fn is_at_rest(&self, number: u8) -> bool {
+        self.get(number).is_some_and(|path| path.rest.is_some())
+    }
+
+    /// The path for the next packet: the better of two drawn at random; not `avoid` if there is another [PTH-3]. If the packet may be a probe, and one is due, a
+    /// path out of use [PTH-4].
+    pub(crate) fn pick(&mut self, now: Instant, avoid: Option<u8>, may_probe: bool) -> u8 {
+        self.since_probe += 1;
+        if may_probe
+            && self.since_probe > BETWEEN_PROBES
+            && self.in_use.len() < self.list.len()
             && let Some(path) = self.due_probe(now)
         {
+            self.since_probe = 0;
             return path;
         }
-        let first = self.draw(avoid);
-        let second = self.draw(avoid);
-        if self.score(second) < self.score(first) {
-            second
-        } else {
-            first
+        let mut best = self.draw(avoid);
+        for _ in 1..DRAWS {
+            let other = self.draw(avoid);
+            if self.score(other) < self.score(best) {
+                best = other;
+            }
         }
+        best
     }
 
     fn draw(&mut self, avoid: Option<u8>) -> u8 {
@@ -141,7 +155,8 @@ impl Paths {
             } else {
                 path.smoothed
             };
-            smoothed.saturating_mul(u64::from(path.in_flight) + 1)
+            // A path that loses is empty for that reason.
+            smoothed.saturating_mul(u64::from(path.in_flight) + 1 + LOSS_WEIGHT * u64::from(path.losses))
         })
     }
 
@@ -210,11 +225,7 @@ impl Paths {
 
     /// After how long without an echo a packet on the path is lost [REL-7].
     pub(crate) fn timeout(&self, number: u8) -> Duration {
-        let times = match self.get(number) {
-            Some(path) if path.smoothed != 0 => [path.smoothed, path.variation],
-            _ => self.assumed,
-        };
-        match times {
+        match self.times(number) {
             [0, _] => FIRST_TIMEOUT,
             [smoothed, variation] => {
                 Duration::from_nanos((smoothed + 4 * variation + TIMEOUT_ROOM).max(self.least_timeout))
@@ -222,10 +233,23 @@ impl Paths {
         }
     }
 
-    /// The age from which a packet that others on its path overtook is lost [REL-7].
+    /// The age from which a packet that later ones on its path overtook is lost [REL-7].
     pub(crate) fn patience(&self, number: u8) -> Duration {
         let smoothed = self.get(number).map_or(0, |path| path.smoothed);
         Duration::from_nanos(smoothed + smoothed / 4)
+    }
+
+    /// The age from which a packet is lost if one that was sent later, on whatever path, has arrived [REL-7].
+    pub(crate) fn overtaken(&self, number: u8) -> Duration {
+        let [smoothed, variation] = self.times(number);
+        Duration::from_nanos(smoothed + (smoothed / 4).max(4 * variation) + TIMEOUT_ROOM / 2)
+    }
+
+    fn times(&self, number: u8) -> [u64; 2] {
+        match self.get(number) {
+            Some(path) if path.smoothed != 0 => [path.smoothed, path.variation],
+            _ => self.assumed,
+        }
     }
 
     /// The largest timeout of the paths in use.
@@ -236,24 +260,29 @@ impl Paths {
 
     /// The median of the smoothed round-trip times in use, or 0 before there is one.
     pub(crate) fn typical(&self) -> Duration {
-        Duration::from_nanos(self.median())
+        Duration::from_nanos(self.quantile(2))
     }
 
     /// Puts paths out of use that are much slower than the others, and brings those back that no longer are [PTH-5].
     fn compare(&mut self, now: Instant) {
-        let bound = self.median().saturating_mul(2).saturating_add(SLOW_ROOM);
+        let usual = self.quantile(4);
+        let slow = usual.saturating_mul(2).saturating_add(SLOW_ROOM);
+        // Clearly below it, or a path would come and go with the others' queues.
+        let quick = usual.saturating_mul(3).saturating_add(SLOW_ROOM) / 2;
         for number in 0..self.count() {
             let Some(path) = self.get(number) else { continue };
-            let slow = path.smoothed > bound;
             match path.rest {
-                None if slow => self.put_to_rest(now, number, Because::Slow),
-                Some(rest) if !slow && rest.because == Because::Slow => self.bring_back(number),
+                None if path.smoothed > slow => self.put_to_rest(now, number, Because::Slow),
+                Some(rest) if path.smoothed < quick && rest.because == Because::Slow => {
+                    self.bring_back(number)
+                }
                 _ => {}
             }
         }
     }
 
-    fn median(&self) -> u64 {
+    /// The smoothed round-trip time that is above one of so many of the paths in use, or 0 before there is one.
+    fn quantile(&self, part: usize) -> u64 {
         let mut times = [0; 64];
         let mut count = 0;
         for path in self.in_use.iter().filter_map(|path| self.get(*path)) {
@@ -264,7 +293,7 @@ impl Paths {
         }
         let times = &mut times[..count];
         times.sort_unstable();
-        times.get(count / 2).copied().unwrap_or(0)
+        times.get(count / part).copied().unwrap_or(0)
     }
 
     fn put_to_rest(&mut self, now: Instant, number: u8, because: Because) {
@@ -296,6 +325,12 @@ impl Paths {
 
 /// Losses in a row after which a path is out of use.
 const LOSSES: u32 = 3;
+/// Paths of which the best is taken.
+const DRAWS: usize = 4;
+/// As how many packets in flight a loss without an echo since counts.
+const LOSS_WEIGHT: u64 = 8;
+/// Packets between two probes of a session: a probe may be lost, so only few packets are.
+const BETWEEN_PROBES: u32 = 16;
 /// Waits between probes.
 const FIRST_WAIT: Duration = Duration::from_millis(1);
 const LONGEST_WAIT: Duration = Duration::from_millis(256);
@@ -303,7 +338,7 @@ const LONGEST_WAIT: Duration = Duration::from_millis(256);
 const FIRST_TIMEOUT: Duration = Duration::from_millis(1);
 /// What a timeout has above round trip and variation, in nanoseconds: the wait of an acknowledgement, twice.
 const TIMEOUT_ROOM: u64 = 40_000;
-/// By how much more than twice the median a path may be slow, in nanoseconds.
+/// By how much more than twice the lower quartile a path may be slow, in nanoseconds.
 const SLOW_ROOM: u64 = 50_000;
 /// Echoes between two comparisons of the paths.
 const REVIEW: u32 = 32;
@@ -332,7 +367,7 @@ mod tests {
         paths.get_mut(2).unwrap().in_flight = 100;
         let mut picks = [0; 4];
         for _ in 0..1_000 {
-            picks[usize::from(paths.pick(at(2), Some(1)))] += 1;
+            picks[usize::from(paths.pick(at(2), Some(1), true))] += 1;
         }
         assert_eq!(picks[1], 0, "the one to avoid");
         assert!(
@@ -348,10 +383,22 @@ mod tests {
         assert!(paths.lose(at(0), 0) && paths.lose(at(0), 0) && paths.lose(at(0), 0));
         assert_eq!(paths.in_use(), 1);
         assert!(!paths.lose(at(0), 0), "no longer in use");
-        assert!((0..50).all(|_| paths.pick(at(999), None) == 1));
-        assert_eq!(paths.pick(at(1_000), None), 0, "a probe");
-        assert!((0..50).all(|_| paths.pick(at(1_001), None) == 1), "a single one");
-        assert_eq!(paths.pick(at(3_000), None), 0, "the next after twice the time");
+        assert!((0..50).all(|_| paths.pick(at(999), None, true) == 1));
+        assert_eq!(
+            paths.pick(at(1_000), None, false),
+            1,
+            "a packet that must not be lost"
+        );
+        assert_eq!(paths.pick(at(1_000), None, true), 0, "a probe");
+        assert!(
+            (0..50).all(|_| paths.pick(at(1_001), None, true) == 1),
+            "a single one"
+        );
+        assert_eq!(
+            paths.pick(at(3_000), None, true),
+            0,
+            "the next after twice the time"
+        );
         paths.echo(at(3_010), 0, Duration::from_micros(10));
         assert_eq!(paths.in_use(), 2);
     }
@@ -377,7 +424,8 @@ mod tests {
             }
         }
         assert_eq!(paths.in_use(), 3);
-        assert_eq!(paths.pick(at(1_001), None), 3, "a probe");
+        assert!((0..16).all(|_| paths.pick(at(500), None, true) != 3));
+        assert_eq!(paths.pick(at(1_001), None, true), 3, "a probe");
         for _ in 0..64 {
             paths.echo(at(2), 3, Duration::from_micros(50));
         }

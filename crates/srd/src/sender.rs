@@ -82,6 +82,8 @@ pub(crate) struct Sender<C> {
     progress: Instant,
     silence_limit: Duration,
     silence: Option<Silence>,
+    /// When the newest packet was sent of which an echo is known.
+    arrived: Instant,
     /// The earliest time at which a packet in flight can count as lost; later ones are found when it comes.
     check: Option<Instant>,
 }
@@ -179,6 +181,7 @@ impl<C: Controller> Sender<C> {
             progress: now,
             silence_limit: config.silence_limit,
             silence: None,
+            arrived: now,
             check: None,
         }
     }
@@ -259,7 +262,10 @@ impl<C: Controller> Sender<C> {
                 Candidate::Again { avoid, .. } => Some(avoid),
                 Candidate::New { .. } => None,
             };
-            let path = path.unwrap_or_else(|| self.paths.pick(now, avoid));
+            let path = path.unwrap_or_else(|| {
+                self.paths
+                    .pick(now, avoid, avoid.is_none() && self.silence.is_none())
+            });
             let bytes = written.header + TAG_BYTES + written.payload;
             let transmission = self.record(now, packet, path, bytes);
             let flags = self.flags(now, avoid.is_some(), wire, owner.outbox);
@@ -306,8 +312,12 @@ impl<C: Controller> Sender<C> {
         for refusal in refusals {
             self.refuse(refusal, outbox);
         }
+        let arrived = self.arrived;
         for echo in echoes {
             self.echo(now, echo);
+        }
+        if self.arrived > arrived && self.silence.is_none() {
+            self.expire(now);
         }
         if bytes > 0 {
             self.controller.acknowledged(now, bytes, before);
@@ -467,7 +477,7 @@ impl<C: Controller> Sender<C> {
         self.in_flight += 1;
         self.in_flight_bytes += u64::from(bytes);
         self.last_sent = now;
-        let check = now + self.paths.timeout(path);
+        let check = now + self.paths.overtaken(path).min(self.paths.timeout(path));
         self.check = Some(self.check.map_or(check, |earlier| earlier.min(check)));
         number
     }
@@ -569,6 +579,7 @@ impl<C: Controller> Sender<C> {
             return;
         }
         let marked = echo.marked.get() != path.marked;
+        self.arrived = self.arrived.max(transmission.at);
         if let Some(path) = self.paths.get_mut(echo.path) {
             path.echoed = number + 1;
             path.marked = echo.marked.get();
@@ -576,14 +587,15 @@ impl<C: Controller> Sender<C> {
         let delay = Duration::from_nanos(u64::from(echo.delay.get()) * 64);
         let round_trip = now.since(transmission.at).saturating_sub(delay);
         let shortest = self.paths.echo(now, echo.path, round_trip);
-        self.controller.echo(
-            now,
-            Sample {
+        // A probe of a path out of use says nothing about those that carry the packets.
+        if !self.paths.is_at_rest(echo.path) {
+            let sample = Sample {
                 round_trip,
                 shortest,
                 marked,
-            },
-        );
+            };
+            self.controller.echo(now, sample);
+        }
         let patience = self.paths.patience(echo.path);
         self.lose_until(now, echo.path, |earlier| {
             earlier.number < number
@@ -636,12 +648,29 @@ impl<C: Controller> Sender<C> {
     /// Gives up what is older than its path's timeout, and finds when to look again.
     fn expire(&mut self, now: Instant) {
         let mut check = None;
+        let arrived = self.arrived;
         for path in 0..self.paths.count() {
-            let timeout = self.paths.timeout(path);
-            self.lose_until(now, path, |transmission| transmission.at + timeout <= now);
+            let (overtaken, timeout) = (self.paths.overtaken(path), self.paths.timeout(path));
+            let limit = |transmission: &Transmission| {
+                // While nothing arrives that was sent later, the receiver may only be late.
+                let patience = if transmission.at < arrived {
+                    overtaken.min(timeout)
+                } else {
+                    timeout
+                };
+                transmission.at + patience
+            };
+            self.lose_until(now, path, |transmission| limit(transmission) <= now);
             let head = self.paths.get(path).map_or(NONE, |path| path.head);
             if head != NONE {
-                let at = self.transmissions[self.place(head)].at + timeout;
+                // What arrives meanwhile can make the shorter limit hold.
+                let transmission = &self.transmissions[self.place(head)];
+                let soon = transmission.at + overtaken;
+                let at = if soon > now {
+                    soon.min(limit(transmission))
+                } else {
+                    limit(transmission)
+                };
                 check = Some(check.map_or(at, |earlier: Instant| earlier.min(at)));
             }
         }

@@ -13,6 +13,8 @@ pub struct Delay {
     window: u64,
     /// Until the first decrease the window doubles with each round trip.
     starting: bool,
+    /// Queues are nearly empty: the window grows by a part of itself.
+    empty: bool,
     /// Since the last change: round-trip times, less the shortest of their paths.
     samples: [u64; SAMPLES],
     taken: usize,
@@ -29,6 +31,7 @@ impl Controller for Delay {
             setup,
             window: (INITIAL_PACKETS * setup.packet).min(setup.most),
             starting: true,
+            empty: false,
             samples: [0; SAMPLES],
             taken: 0,
             round_trip: 0,
@@ -67,7 +70,8 @@ impl Controller for Delay {
         let more = if self.starting {
             bytes
         } else {
-            (self.setup.packet * bytes / self.window.max(1)).max(1)
+            let packet = self.setup.packet * bytes / self.window.max(1);
+            packet.max(if self.empty { bytes / EMPTY_GROWTH } else { 1 })
         };
         self.window = (self.window + more).min(self.setup.most);
     }
@@ -94,6 +98,7 @@ impl Delay {
         } else if self.lost * 50 > sent && (queued * 2 > allowed || self.lost * 4 > sent) {
             self.shrink(self.window / 2);
         }
+        self.empty = queued * 4 < allowed;
         self.taken = 0;
         self.acknowledged = 0;
         self.lost = 0;
@@ -111,6 +116,8 @@ impl Delay {
     }
 }
 
+/// The part of the window by which it grows in a round trip while queues are nearly empty.
+const EMPTY_GROWTH: u64 = 8;
 /// Samples of which the median is taken; with more, the newest count.
 const SAMPLES: usize = 32;
 

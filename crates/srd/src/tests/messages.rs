@@ -150,7 +150,6 @@ fn a_lost_packet_goes_again_on_another_path_after_about_a_round_trip() {
         }
         vec![ONE_WAY]
     });
-    let begin = world.now;
     let before = world.recorded.len();
     world.send(0, 200, numbered(200, 100));
     world.run_for(Duration::from_millis(1));
@@ -165,7 +164,7 @@ fn a_lost_packet_goes_again_on_another_path_after_about_a_round_trip() {
     assert_ne!(sent[0].bytes[12..16], sent[1].bytes[12..16], "another TXN");
     assert_eq!(sent[1].bytes[1] & 2, 2, "marked as a retransmission");
     let least = Config::default().least_timeout;
-    assert!(world.now - Duration::from_millis(1) == begin && world.ends[0].stats().retransmitted == 1);
+    assert_eq!(world.ends[0].stats().retransmitted, 1);
     assert!(
         least < Duration::from_micros(200),
         "the timeout of the single packet is the least one"
