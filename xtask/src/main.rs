@@ -4,6 +4,7 @@
 //! purity of pure crates.
 
 mod gate;
+mod spec;
 mod suite;
 mod tidy;
 
@@ -13,7 +14,8 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask <command>
   tidy           directions between crates, file sizes, purity, forbidden words
   support        write docs/support.md from the action table (--check: only compare)
-  ci             fmt, clippy, tidy, support --check, tests, doc
+  spec           each requirement of docs/spec with its code and its test; fails where one is missing
+  ci             fmt, clippy, tidy, support --check, spec, tests, doc
   test           what `make test` runs: ci's checks, unit tests, system tests, and the sum of them";
 
 fn main() -> ExitCode {
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(&root()),
         ["support"] => gate::support(&root(), false),
         ["support", "--check"] => gate::support(&root(), true),
+        ["spec"] => spec::run(&root()),
         ["ci"] => gate::run(&root()),
         ["test"] => suite::run(&root()),
         _ => Err(anyhow::anyhow!("{USAGE}")),

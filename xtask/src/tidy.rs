@@ -17,6 +17,8 @@ const TIERS: &[&str] = &[
     "trinic-ec2",
     "trinic-pci",
     "trinic-ena",
+    "trinic-srd",
+    "trinic-sim",
     "trinic-store",
     "trinic-host",
     "trinic",
@@ -25,7 +27,18 @@ const TIERS: &[&str] = &[
 ];
 
 /// Crates without IO, clock, thread, ambient randomness or `unsafe`.
-const PURE: &[&str] = &["wire", "switch", "linklocal", "guest", "vpc", "ec2", "pci", "ena"];
+const PURE: &[&str] = &[
+    "wire",
+    "switch",
+    "linklocal",
+    "guest",
+    "vpc",
+    "ec2",
+    "pci",
+    "ena",
+    "srd",
+    "sim",
+];
 
 /// Most lines of a source file, and of a test file.
 const FILE_LINES: usize = 1000;
@@ -193,6 +206,11 @@ fn tags(text: &str) -> impl Iterator<Item = &str> {
 
 /// All `.rs` files below `folder`, build outputs left out.
 fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    files(folder, "rs")
+}
+
+/// All files below `folder` with this ending, in order, build outputs left out.
+pub(crate) fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut open = vec![folder.to_path_buf()];
     while let Some(next) = open.pop() {
@@ -200,7 +218,7 @@ fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
             let path = entry?.path();
             if path.is_dir() && !path.ends_with("target") {
                 open.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
+            } else if path.extension().is_some_and(|e| e == ending) {
                 found.push(path);
             }
         }
@@ -209,7 +227,8 @@ fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn relative(root: &Path, file: &Path) -> String {
+/// The path of a file from the root of the repository.
+pub(crate) fn relative(root: &Path, file: &Path) -> String {
     file.strip_prefix(root).unwrap_or(file).display().to_string()
 }
 

@@ -1,0 +1,7 @@
+//! Endpoints that speak with each other in virtual time.
+
+mod forged;
+mod hostile;
+mod messages;
+mod sessions;
+mod world;

@@ -1,0 +1,262 @@
+//! How sessions begin and end.
+
+use std::time::Duration;
+
+use super::world::{Flying, ONE_WAY, World, gid, peer};
+use crate::{Config, Endpoint, Failure, PairKey};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A peer that begins anew: what it knew is gone.
+fn restart(world: &mut World, end: usize) {
+    let other = u8::try_from(1 - end).unwrap();
+    let entropy = u8::try_from(world.random.next() >> 56).unwrap();
+    let mut fresh = Endpoint::new(Config::default(), gid(1 - other), [entropy; 16]);
+    world.peers[end] = fresh.add_peer(peer(other));
+    world.ends[end] = fresh;
+}
+
+#[test]
+fn both_call_at_the_same_time() {
+    // [SES-1] [SES-3] [SES-4]
+    let mut world = World::new(&Config::default());
+    world.send(0, 1, vec![1]);
+    world.send(1, 2, vec![2]);
+    world.run_for(SECOND / 2);
+    assert_eq!((world.result(1), world.result(2)), (Ok(()), Ok(())));
+    for end in &world.ends {
+        assert_eq!(end.stats().sessions, 1);
+        assert!(
+            end.stats().sent < 12,
+            "HELLOs do not answer each other for ever: {}",
+            end.stats().sent
+        );
+    }
+}
+
+#[test]
+fn a_session_comes_about_although_half_of_the_hellos_are_lost() {
+    // [SES-2] [SES-5]
+    let mut world = World::new(&Config::default());
+    let mut first = true;
+    world.fate = Box::new(move |_, _, random| {
+        let lost = std::mem::take(&mut first) || random.next() % 2 == 0;
+        if lost { Vec::new() } else { vec![ONE_WAY] }
+    });
+    world.send(0, 1, vec![1]);
+    world.run_for(SECOND);
+    assert_eq!(world.result(1), Ok(()));
+    let hello: Vec<_> = world
+        .recorded
+        .iter()
+        .filter(|flying| flying.bytes[0] & 15 == 1 && flying.to == 1)
+        .collect();
+    assert_ne!(hello[0].path, hello[1].path, "another path each time");
+}
+
+#[test]
+fn nobody_there_fails_after_the_connect_limit() {
+    // [SES-2]
+    let mut world = World::new(&Config::default());
+    world.fate = Box::new(|_, _, _| Vec::new());
+    world.send(0, 1, vec![1]);
+    world.run_for(SECOND - Duration::from_millis(10));
+    assert!(world.events.is_empty());
+    world.run_for(Duration::from_millis(400));
+    assert_eq!(world.result(1), Err(Failure::Unreachable));
+    // 1 + 2 + ... + 128 ms, then every 256 ms.
+    assert!(
+        (10..=13).contains(&world.recorded.len()),
+        "{}",
+        world.recorded.len()
+    );
+    assert!(world.ends[0].poll_timeout().is_none(), "nothing is left to do");
+    world.fate = Box::new(|_, _, _| vec![ONE_WAY]);
+    world.send(0, 2, vec![1]);
+    world.run_for(SECOND);
+    assert_eq!(world.result(2), Ok(()), "later messages call again");
+}
+
+#[test]
+fn a_peer_that_falls_silent_is_given_up() {
+    // [REL-9] [SES-7]
+    let mut world = World::new(&Config::default());
+    world.send(0, 1, vec![1]);
+    world.run_for(SECOND);
+    world.fate = Box::new(|_, _, _| Vec::new());
+    let before = world.recorded.len();
+    for token in 2..500 {
+        world.send(0, token, vec![1; 5_000]);
+    }
+    world.run_for(SECOND * 3);
+    assert!((2..500).all(|token| world.result(token) == Err(Failure::Unresponsive)));
+    assert!(!world.ends[0].is_connected(world.peers[0]));
+    let sent = world.recorded.len() - before;
+    assert!(sent < 200, "single packets, and fewer and fewer of them: {sent}");
+}
+
+#[test]
+fn a_short_silence_costs_nothing_but_time() {
+    // [REL-9] [PTH-6]
+    let mut world = World::new(&Config::default());
+    world.send(0, 1, vec![1]);
+    world.run_for(SECOND);
+    let mend = world.now + SECOND;
+    world.fate = Box::new(move |_: &Flying, now, _| if now < mend { Vec::new() } else { vec![ONE_WAY] });
+    for token in 2..500 {
+        world.send(0, token, vec![1; 5_000]);
+    }
+    world.run_for(SECOND + SECOND / 2);
+    assert!((2..500).all(|token| world.result(token) == Ok(())));
+    assert_eq!(world.ends[0].stats().sessions, 1);
+}
+
+#[test]
+fn a_peer_that_begins_anew_ends_the_session() {
+    // [SES-7] [SES-1] [SEC-5]
+    let mut world = World::new(&Config::default());
+    world.send(0, 1, vec![1]);
+    world.run_for(SECOND);
+    restart(&mut world, 1);
+    // The one that was restarted has something to send.
+    world.send(1, 2, vec![2]);
+    world.run_for(SECOND / 10);
+    assert_eq!(world.result(2), Ok(()));
+    world.send(0, 3, vec![3]);
+    world.run_for(SECOND / 10);
+    assert_eq!(world.result(3), Ok(()));
+
+    // The one that was not has something outstanding, and learns it from the answer to its HELLO.
+    restart(&mut world, 1);
+    world.send(0, 4, vec![4]);
+    world.run_for(SECOND / 10);
+    assert_eq!(world.result(4), Err(Failure::PeerRestarted));
+    world.send(0, 5, vec![5]);
+    world.run_for(SECOND / 10);
+    assert_eq!(world.result(5), Ok(()));
+    assert_eq!(
+        world.hosts[1]
+            .inbox
+            .iter()
+            .filter(|(bytes, _)| *bytes == [4])
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn the_smaller_datagram_and_the_peers_window_hold() {
+    // [SES-6] [REL-2]
+    let mut world = World::with(
+        &Config::default(),
+        &Config {
+            datagram: 600,
+            window: 16,
+            ..Config::default()
+        },
+    );
+    world.send(0, 1, vec![1; 600]);
+    world.send(0, 2, vec![1; 556]);
+    world.run_for(SECOND / 10);
+    assert!(matches!(
+        world.result(1),
+        Err(Failure::Refused(crate::Refusal::TooLong))
+    ));
+    assert_eq!(world.result(2), Ok(()));
+    for token in 10..500 {
+        world.send(0, token, vec![1; 500]);
+    }
+    let mut most = 0;
+    for _ in 0..2_000 {
+        world.run_for(Duration::from_micros(1));
+        most = most.max(world.ends[0].outstanding(world.peers[0]));
+    }
+    assert_eq!(most, 16);
+    assert!(world.recorded.iter().all(|flying| flying.bytes.len() <= 600));
+    assert_eq!(world.ends[1].stats().beyond_window, 0);
+}
+
+#[test]
+fn keys_are_replaced_under_way_and_withdrawn() {
+    // [SEC-9]
+    let mut world = World::new(&Config {
+        datagram: 1_000,
+        ..Config::default()
+    });
+    world.rough(5);
+    for token in 0..500 {
+        world.send(0, token, vec![1; 900]);
+    }
+    world.run_for(Duration::from_micros(100));
+    let key = PairKey::new([77; 16]);
+    world.ends[1].set_key(world.peers[1], key.clone(), 2);
+    world.run_for(Duration::from_micros(50));
+    world.ends[0].set_key(world.peers[0], key, 2);
+    for token in 500..1_000 {
+        world.send(0, token, vec![1; 900]);
+    }
+    world.run_for(SECOND);
+    assert!((0..1_000).all(|token| world.result(token) == Ok(())));
+    assert_eq!(world.hosts[1].inbox.len(), 1_000);
+    let last = world.recorded.iter().rfind(|flying| flying.to == 1).unwrap();
+    assert_eq!(last.bytes[18..20], [0, 2]);
+
+    world.send(0, 2_000, vec![1]);
+    world.ends[0].remove_peer(world.peers[0]);
+    world.run_for(SECOND);
+    assert_eq!(world.result(2_000), Err(Failure::KeyWithdrawn));
+}
+
+#[test]
+fn another_key_reaches_nobody() {
+    // [SEC-1]
+    let mut world = World::new(&Config::default());
+    world.ends[1].set_key(world.peers[1], PairKey::new([1; 16]), 1);
+    world.send(0, 1, vec![1]);
+    world.run_for(SECOND * 2);
+    assert_eq!(world.result(1), Err(Failure::Unreachable));
+    assert_eq!(world.ends[1].stats().sent, 0, "nothing is answered");
+    assert!(world.ends[1].stats().bad_tag > 5);
+}
+
+#[test]
+fn payloads_are_covered_if_both_want_it() {
+    // [SEC-7]
+    let covering = Config {
+        cover_payload: true,
+        ..Config::default()
+    };
+    for (second, covered) in [(&covering, true), (&Config::default(), false)] {
+        let mut world = World::with(&covering, second);
+        world.send(0, 1, vec![1; 100]);
+        world.run_for(SECOND / 10);
+        assert_eq!(world.result(1), Ok(()));
+        let data = world
+            .recorded
+            .iter()
+            .find(|flying| flying.bytes[0] & 15 == 2)
+            .unwrap();
+        assert_eq!(data.bytes[1] & 4 != 0, covered);
+        // A payload that was changed on its way.
+        world.fate = Box::new(|_, _, _| Vec::new());
+        world.send(0, 2, vec![1; 100]);
+        world.run_for(Duration::from_micros(1));
+        let mut changed = world
+            .recorded
+            .iter()
+            .rfind(|flying| flying.to == 1)
+            .unwrap()
+            .clone();
+        *changed.bytes.last_mut().unwrap() ^= 1;
+        world.fate = Box::new(|_, _, _| vec![ONE_WAY]);
+        world.fly(changed);
+        world.run_for(SECOND / 10);
+        let delivered = &world.hosts[1].inbox[1].0;
+        assert_eq!(
+            *delivered == vec![1; 100],
+            covered,
+            "without the cover only the UDP checksum protects it"
+        );
+        assert_eq!(world.ends[1].stats().bad_tag, u64::from(covered));
+    }
+}
