@@ -22,11 +22,22 @@ const TIERS: &[&str] = &[
     "trinic-host",
     "trinic",
     "trinic-probe",
+    "trinic-srd-bench",
     "xtask",
 ];
 
 /// Crates without IO, clock, thread, ambient randomness or `unsafe`.
-const PURE: &[&str] = &["wire", "switch", "linklocal", "guest", "vpc", "ec2", "pci", "ena", "srd"];
+const PURE: &[&str] = &[
+    "wire",
+    "switch",
+    "linklocal",
+    "guest",
+    "vpc",
+    "ec2",
+    "pci",
+    "ena",
+    "srd",
+];
 
 /// Most lines of a source file, and of a test file.
 const FILE_LINES: usize = 1000;
