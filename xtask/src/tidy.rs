@@ -23,6 +23,7 @@ const TIERS: &[&str] = &[
     "trinic-host",
     "trinic",
     "trinic-probe",
+    "trinic-srd-bench",
     "xtask",
 ];
 

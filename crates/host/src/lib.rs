@@ -10,6 +10,7 @@
 //! - [`instance`]: processes that behave like small machines; [`process`]: knowing them again.
 //! - [`userns`]: being root of one's own namespaces; [`probe`]: what the host allows.
 //! - [`guest_memory`], [`vfio_user`]: PCI functions for virtual machines and for drivers in user space.
+//! - [`srd`]: SRD's datagrams over UDP sockets.
 //! - [`clock`], [`epoll`]: time and waiting for the datapath.
 //!
 //! Threading: nothing here but a vfio-user server starts a thread that outlives its call. Namespace work
@@ -29,6 +30,7 @@ pub mod peer;
 pub mod port;
 pub mod probe;
 pub mod process;
+pub mod srd;
 mod sys;
 pub mod tap;
 pub mod userns;

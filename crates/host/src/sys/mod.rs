@@ -4,13 +4,14 @@
 //! compiler as usual. Nothing here decides anything; a function is one kernel request.
 
 // UNSAFETY: ioctls of /dev/net/tun, socket options of AF_PACKET, clone with namespace flags,
-// mount_setattr, signalfd, unshare and submission rings have no safe wrapper in std or rustix 1.1. Memory
+// mount_setattr, signalfd, unshare, datagrams with UDP's control messages and submission rings have no safe wrapper in std or rustix 1.1. Memory
 // shared with another process has none at all: it is mapped, copied and guarded in `mapping` and `fault`.
 #![expect(
     unsafe_code,
     reason = "kernel requests without a safe wrapper in std or rustix"
 )]
 
+mod datagram;
 mod event;
 mod fault;
 mod mapping;
@@ -22,6 +23,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+pub(crate) use datagram::{MOST_SEGMENTS, Received, receive_datagrams, send_datagrams};
 pub(crate) use event::raise_event;
 pub(crate) use fault::Faults;
 pub(crate) use mapping::Mapping;

@@ -16,6 +16,7 @@ mod carriers;
 mod helpers;
 mod instances;
 mod links;
+mod srd;
 mod support;
 mod vfio_user;
 mod vfio_user_hostile;
@@ -34,6 +35,7 @@ fn main() {
     trials.extend(carriers::trials(&host));
     trials.extend(instances::trials(&host));
     trials.extend(links::trials(&host));
+    trials.extend(srd::trials(&host));
     trials.extend(vfio_user::trials(&host));
     trials.extend(vfio_user_hostile::trials(&host));
     libtest_mimic::run(&arguments, trials).exit();
