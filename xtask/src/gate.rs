@@ -106,7 +106,7 @@ What works, what is partial and what is absent. `cargo xtask support` writes thi
 | virtual machines from a kernel or a disk | works | docs/images.md; KVM where a stock kernel boots under it, else translation |
 | taking an interface out of a running virtual machine | works | around a fault of QEMU's, 28 times in the life of a machine: docs/devices.md, \"Unplugging under QEMU\" |
 | allowances of instance types: bandwidth, packets, connections, link-local | works | on for virtual machines, `trinic up --allowances` for all; what an ENA sends above them waits in its driver's queue, all else that would be queued passes at once and is counted |
-| SRD, the transport of EFA | partial | the protocol (docs/spec/srd.md), its engine and a simulator of networks are there; nothing uses them yet |
+| SRD, the transport of EFA | partial | the protocol (docs/spec/srd.md), its engine, a simulator and a carrier over UDP are there; no function uses them yet |
 | EFA functions | absent | planned |
 
 ## EC2 actions
