@@ -80,7 +80,7 @@ class Bench:
         return [PROGRAM, "exec", "--state", str(self.card.state), self.machines.peer, "--"]
 
     def shell(self, name, command, timeout=60):
-        return self.machines.shell(FUNCTIONS[name][1], command, timeout)
+        return self.machines.shell(FUNCTIONS[name][1], command, timeout, silence=None)
 
     def accelerator(self):
         """As the machines were started: `tcg` or `kvm`."""

@@ -126,15 +126,14 @@ class Machines(system.Lab):
         eventually(lambda: self.describe(instance)["State"]["Name"] == state, timeout, what=f"{instance} {state}")
         return self.describe(instance)
 
-    def shell(self, address, command, timeout=20) -> str:
-        """Runs a command in a Linux guest; its output and errors."""
+    def shell(self, address, command, timeout=20, silence=5) -> str:
+        """Runs a command in a Linux guest; its output and errors, until it ends or says nothing for so many seconds."""
         code = (
             "import socket,sys,time\n"
             "for _ in range(50):\n"
             " try: s=socket.create_connection((sys.argv[1],7),5);break\n"
             " except OSError: time.sleep(.1)\n"
-            # What it runs may be silent for long; the time of the whole is limited outside.
-            "s.settimeout(None)\n"
+            f"s.settimeout({silence})\n"
             "s.sendall(('exec 2>&1\\n'+sys.argv[2]+'\\nexit\\n').encode())\n"
             "while (d:=s.recv(65536)): sys.stdout.write(d.decode());sys.stdout.flush()\n"
         )

@@ -343,9 +343,14 @@ def test_networkd_configures_both_interfaces_from_it(card, managed, interfaces):
     rules = json.loads(card.exec(managed.id, "ip", "-j", "rule", check=True).stdout)
     ours = {f"{r['src']}/{r['srclen']}" if "srclen" in r else r["src"] for r in rules if r["priority"] == 10001}
     assert ours == {*private(interfaces[1]), interfaces[1]["Ipv4Prefixes"][0]["Ipv4Prefix"]}
-    for family in ("-4", "-6"):
+
+    def has_default(family):
         routes = card.exec(managed.id, "ip", family, "-j", "route", "show", "table", "10001", check=True).stdout
-        assert any(r["dst"] == "default" and r["dev"] == "eth1" for r in json.loads(routes)), routes
+        return any(r["dst"] == "default" and r["dev"] == "eth1" for r in json.loads(routes))
+
+    # The IPv6 one is there when a router advertisement has come.
+    for family in ("-4", "-6"):
+        eventually(lambda family=family: has_default(family), 30, what=f"the default route of {family} in table 10001")
     for interface in interfaces:
         for address in private(interface):
             assert card.ping(managed.id, managed.neighbour, 2, 1, "-I", address), address
