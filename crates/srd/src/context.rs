@@ -57,6 +57,8 @@ pub(crate) struct Context<C> {
     /// Seals of HELLO: what goes out, and what comes in.
     hello: [Sealer; 2],
     incarnation: u64,
+    /// Incarnations of the peer with which the present one had a session that is over.
+    past: Vec<u64>,
     pub(crate) outbox: Outbox,
     session: Option<Box<Session<C>>>,
     calling: Option<Calling>,
@@ -97,6 +99,7 @@ impl<C: Controller> Context<C> {
             gid,
             direction,
             incarnation: entropy.incarnation(),
+            past: Vec::new(),
             outbox: Outbox::new(config.messages, config.operations),
             session: None,
             calling: None,
@@ -238,8 +241,17 @@ impl<C: Controller> Context<C> {
             .session
             .as_ref()
             .is_some_and(|session| session.incarnation == incarnation);
+        // A recorded HELLO of a session that is over: its keys must not come again [SEC-5].
+        if self.past.contains(&incarnation) {
+            stats.bad_hello += 1;
+            return;
+        }
         if !known {
-            if self.session.take().is_some() {
+            if let Some(session) = self.session.take() {
+                if self.past.len() == MOST_PAST {
+                    return self.end(Failure::PeerRestarted, entropy);
+                }
+                self.past.push(session.incarnation);
                 self.outbox.fail_all(Failure::PeerRestarted);
             }
             self.begin(now, packet, hello, config, entropy, stats);
@@ -424,6 +436,7 @@ impl<C: Controller> Context<C> {
         self.calling = None;
         self.outbox.fail_all(failure);
         self.incarnation = entropy.incarnation();
+        self.past.clear();
     }
 
     /// Another key is in use from now on [SEC-9].
@@ -479,6 +492,8 @@ fn hello_seals(peer: &Peer, direction: Direction) -> [Sealer; 2] {
     [direction, direction.reverse()].map(|direction| Sealer::hello(&peer.key, direction, peer.epoch))
 }
 
+/// Incarnations of the peer that are remembered; with more of them this end draws a new one of its own.
+const MOST_PAST: usize = 64;
 /// Waits between calls.
 const FIRST_CALL: Duration = Duration::from_millis(1);
 const LONGEST_CALL: Duration = Duration::from_millis(256);

@@ -10,8 +10,9 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A peer that begins anew: what it knew is gone.
 fn restart(world: &mut World, end: usize) {
     let other = u8::try_from(1 - end).unwrap();
-    let entropy = u8::try_from(world.random.next() >> 56).unwrap();
-    let mut fresh = Endpoint::new(Config::default(), gid(1 - other), [entropy; 16]);
+    let mut entropy = [0; 16];
+    entropy[..8].copy_from_slice(&world.random.next().to_be_bytes());
+    let mut fresh = Endpoint::new(Config::default(), gid(1 - other), entropy);
     world.peers[end] = fresh.add_peer(peer(other));
     world.ends[end] = fresh;
 }
@@ -142,6 +143,53 @@ fn a_peer_that_begins_anew_ends_the_session() {
             .count(),
         0
     );
+}
+
+#[test]
+fn a_recorded_session_does_not_come_again_when_the_peer_has_begun_anew() {
+    // [SEC-5] [SES-4]: end 0 keeps its incarnation, so HELLOs of the session before name the present one.
+    let mut world = World::new(&Config::default());
+    world.send(1, 1, vec![1]);
+    world.run_for(SECOND / 10);
+    assert_eq!(world.result(1), Ok(()));
+    let recorded: Vec<_> = world
+        .recorded
+        .iter()
+        .filter(|flying| flying.to == 0)
+        .cloned()
+        .collect();
+    restart(&mut world, 1);
+    world.send(1, 2, vec![2]);
+    world.run_for(SECOND / 10);
+    assert_eq!(world.result(2), Ok(()));
+    let delivered = world.hosts[0].inbox.len();
+    for _ in 0..2 {
+        for flying in &recorded {
+            world.fly(flying.clone());
+        }
+        world.run_for(SECOND / 10);
+    }
+    assert_eq!(
+        world.hosts[0].inbox.len(),
+        delivered,
+        "nothing is delivered again"
+    );
+    assert_eq!(world.ends[0].stats().sessions, 2);
+    world.send(1, 3, vec![3]);
+    world.run_for(SECOND / 10);
+    assert_eq!(world.result(3), Ok(()));
+    // Restarted more often than is remembered: then this end begins anew as well, which costs a message.
+    let mut failed = Vec::new();
+    for token in 10..90 {
+        restart(&mut world, 1);
+        world.send(1, token, vec![3]);
+        world.run_for(SECOND);
+        if world.result(token) != Ok(()) {
+            assert_eq!(world.result(token), Err(Failure::PeerRestarted));
+            failed.push(token);
+        }
+    }
+    assert_eq!(failed.len(), 1, "{failed:?}");
 }
 
 #[test]
