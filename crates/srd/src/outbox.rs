@@ -135,6 +135,8 @@ pub(crate) struct Outbox {
     /// RDMA operations that wait for one to end [LIM-1].
     waiting: VecDeque<Handle>,
     operations: Operations,
+    /// Reads of this end among the requests.
+    reads: usize,
     responses: usize,
     responses_limit: usize,
     /// What ended: the token and how.
@@ -166,6 +168,7 @@ impl Outbox {
                 lowest: 0,
                 next: 0,
             },
+            reads: 0,
             responses: 0,
             responses_limit: usize::from(operations),
             done: VecDeque::new(),
@@ -203,6 +206,7 @@ impl Outbox {
             return Err(SubmitError::Full);
         }
         self.requests += 1;
+        self.reads += usize::from(matches!(request.action, Action::Read { .. }));
         let handle = self.insert(request, None);
         self.ready.push_back(handle);
         Ok(())
@@ -232,6 +236,16 @@ impl Outbox {
         }
         self.ready.push_back(handle);
         Ok(())
+    }
+
+    /// Messages that wait or are outstanding, responses among them.
+    pub(crate) const fn messages(&self) -> usize {
+        self.requests + self.responses
+    }
+
+    /// Whether there is nothing to send, but a read that waits for its response.
+    pub(crate) fn only_waits(&self) -> bool {
+        self.reads > 0 && self.ready.is_empty()
     }
 
     /// Whether there is a packet that was never sent and may be.
@@ -398,9 +412,17 @@ impl Outbox {
         }
     }
 
-    /// Fails what a queue pair of this interface has in it.
+    /// Fails what a queue pair of this interface has in it. Who reads through it is told so [LIM-3].
     pub(crate) fn withdraw(&mut self, source: u16) {
-        self.end_all(Failure::Withdrawn, |message| message.request.source == source);
+        let of_pair = |message: &Message| message.request.source == source;
+        for message in self.places.iter_mut().filter_map(|place| place.message.as_mut()) {
+            if of_pair(message) && message.response.is_some() {
+                message.broken = message.broken.or(Some(Refusal::BadQueuePair));
+            }
+        }
+        self.end_all(Failure::Withdrawn, |message| {
+            of_pair(message) && message.response.is_none()
+        });
     }
 
     /// Fails what is one packet and longer than so large a datagram can carry.
@@ -453,6 +475,7 @@ impl Outbox {
             return;
         }
         self.requests -= 1;
+        self.reads -= usize::from(message.reads());
         self.done.push_back((message.request.token, result));
         if let Some(id) = message.id {
             self.operations.end(id);

@@ -1,6 +1,7 @@
 //! Endpoints that speak with each other in virtual time.
 
 mod forged;
+mod fuzz;
 mod hostile;
 mod messages;
 mod sessions;
