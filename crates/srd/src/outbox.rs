@@ -115,6 +115,8 @@ struct Message {
     arrived: u32,
     /// Why a response could not go on [LIM-3].
     broken: Option<Refusal>,
+    /// Whether its last packet is one that says so.
+    closes: bool,
 }
 
 #[derive(Debug)]
@@ -320,10 +322,11 @@ impl Outbox {
     ) -> Option<Written> {
         let message = self.get_mut(handle)?;
         let offset = segment * message.segment;
-        let length = message.segment.min(message.request.length - offset);
+        let length = message.segment.min(message.request.length.saturating_sub(offset));
         let header = message.header();
         let bytes = if message.reads() { 0 } else { length as usize };
         let into = out.get_mut(header..header + bytes)?;
+        let mut more = false;
         let payload = match message.response {
             None if bytes == 0 => 0,
             None => match local.gather(message.request.payload, offset, into) {
@@ -342,8 +345,7 @@ impl Outbox {
                     message.broken = local.read(remote, into).err();
                 }
                 if message.broken.is_some() {
-                    // This packet is the last of the response.
-                    message.segments = message.next.max(segment + 1);
+                    more = message.close(segment);
                     0
                 } else {
                     bytes
@@ -351,6 +353,9 @@ impl Outbox {
             }
         };
         let operation = message.put(segment, out);
+        if more {
+            self.ready.push_back(handle);
+        }
         Some(Written {
             operation,
             header: header - TAG_BYTES,
@@ -499,6 +504,7 @@ impl Outbox {
             unacknowledged: 0,
             arrived: 0,
             broken: None,
+            closes: false,
         };
         let index = self.free.pop().unwrap_or_else(|| {
             self.places.push(Place {
@@ -552,6 +558,17 @@ impl Message {
         }
     }
 
+    /// Ends a response that broke off with a packet that was never sent: what goes again may have arrived before, and then nobody reads what it says now. Whether it
+    /// has to be queued for that.
+    fn close(&mut self, segment: u32) -> bool {
+        if std::mem::replace(&mut self.closes, true) {
+            return false;
+        }
+        let queued = self.next < self.segments;
+        self.segments = self.next + 1;
+        segment < self.next && !queued
+    }
+
     /// Decides how it is cut into segments.
     fn cut(&mut self, datagram: usize) {
         let most = u32::try_from(datagram - self.header()).unwrap_or(1);
@@ -568,7 +585,9 @@ impl Message {
         let payload = if self.reads() {
             0
         } else {
-            self.segment.min(self.request.length - segment * self.segment)
+            // One more than there are may say that a response broke off.
+            self.segment
+                .min(self.request.length.saturating_sub(segment * self.segment))
         };
         self.header() + payload as usize
     }
