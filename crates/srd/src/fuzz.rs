@@ -219,7 +219,7 @@ impl World {
             step::KEY => self.rekey(end, a & 2 == 2),
             step::OWNER => {
                 let host = &mut self.hosts[end];
-                host.refuse = (b % 11 != 0).then(|| Refusal::from_code(b % 11));
+                host.refuse = (!b.is_multiple_of(11)).then(|| Refusal::from_code(b % 11));
                 host.gone = c & 1 == 1;
                 host.unreadable = c & 2 == 2;
             }

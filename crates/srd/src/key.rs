@@ -159,7 +159,7 @@ fn encrypted(cipher: &Aes128Enc, block: u128) -> u128 {
 
 /// Twice a number of the field of 2^128 elements, in a time that does not tell its bits (RFC 4493, section 2.3).
 const fn doubled(number: u128) -> u128 {
-    number << 1 ^ (number >> 127) * 0x87
+    (number << 1) ^ ((number >> 127) * 0x87)
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ impl Pair {
                     if self.lose && self.sent.is_multiple_of(40) {
                         continue;
                     }
-                    let mut bytes = self.free.pop().unwrap();
+                    let mut bytes = self.free.pop().unwrap_or_default();
                     bytes.extend_from_slice(datagram);
                     self.network[1 - end].push(bytes);
                 }

@@ -1,7 +1,6 @@
 //! Endpoints that speak with each other in virtual time.
 
 mod forged;
-mod fuzz;
 mod hostile;
 mod messages;
 mod sessions;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::fuzz::{self, Outcome, step};
+use trinic_srd::fuzz::{self, Outcome, step};
 
 /// Steps that mostly leave a session standing.
 fn any_step() -> impl Strategy<Value = [u8; 4]> {
