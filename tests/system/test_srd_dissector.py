@@ -489,3 +489,66 @@ def test_the_port_is_a_preference(tshark):
     assert tshark.one(odd, destination=7001) is None
     assert tshark.one(odd, "-o", "srd.ports:7000-7001", destination=7001) is not None
     assert tshark.one(odd, "-o", "srd.ports:7000-7001") is None
+
+
+# ---- what the engine sends
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    """A capture that the engine made: crates/srd/examples/capture.rs, two ends in virtual time."""
+    if not shutil.which("cargo"):
+        pytest.skip("cargo, which builds the example, is not here")
+    file = tmp_path_factory.mktemp("srd") / "engine.pcap"
+    subprocess.run(
+        ["cargo", "run", "-q", "--locked", "-p", "trinic-srd", "--example", "capture", "--", str(file)],
+        cwd=ROOT, check=True, timeout=600, stdout=subprocess.DEVNULL,
+    )
+    return file.read_bytes()
+
+
+CHECKSUMS = ("-o", "udp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE")
+
+
+def test_what_the_engine_sends_is_decoded(tshark, engine):
+    layers = json.loads(
+        tshark.run("-n", "-r", "-", "-T", "json", "--no-duplicate-keys", *CHECKSUMS, file=engine)
+    )
+    packets = [flat(one["_source"]["layers"].get("srd")) for one in layers]
+    assert len(packets) > 30 and all(packets), "every frame is SRD"
+    # What is not news about the network contradicts the specification.
+    doubts = [(number, expert(fields) - {"srd.retransmitted", "srd.refused"}) for number, fields in enumerate(packets, 1)]
+    assert [doubt for doubt in doubts if doubt[1]] == []
+    wrong = tshark.run(
+        "-n", "-r", "-", *CHECKSUMS, "-Y", '_ws.expert.severity == "Error" || udp.checksum.status == 0', file=engine
+    )
+    assert wrong == "", "checksums and lengths are right"
+
+    def number(fields, name):
+        return int(fields[name][0], 0)
+
+    kinds = [number(fields, "srd.type") for fields in packets]
+    assert kinds[:3] == [HELLO] * 3
+    sent = [fields for fields, kind in zip(packets, kinds) if kind == DATA]
+    operations = {number(fields, "srd.operation") for fields in sent}
+    assert operations == {SEND, SEND_IMMEDIATE, VOID, WRITE_IMMEDIATE, READ_REQUEST, READ_RESPONSE}
+    assert len({number(fields, "srd.path") for fields in sent}) > 8, "many paths"
+
+
+def test_what_the_engine_sends_again_is_flagged(tshark, engine):
+    def info(condition):
+        columns = ("-o", 'gui.column.format:"Info","%i"')
+        return tshark.run("-n", "-r", "-", "-Y", condition, *columns, file=engine).splitlines()
+
+    again = info("srd.flags.retransmission == 1")
+    assert len(again) == 2, again
+    assert "SEND_IMMEDIATE" in again[0] and "[retransmission]" in again[0], "the packet that was lost"
+    assert "VOID" in again[1], "what fills the place of the one that was refused"
+    before = tshark.run(
+        "-n", "-r", "-", "-Y", "srd.retransmission.of", "-T", "fields", "-e", "srd.psn", "-e", "srd.txn", file=engine
+    ).splitlines()
+    assert len(before) == 2, "each points to the frame before it"
+    refusals = info("srd.refusal")
+    assert len(refusals) == 1 and "refusals=1" in refusals[0]
+    reason = tshark.run("-n", "-r", "-", "-Y", "srd.refusal", "-V", file=engine)
+    assert "bad queue pair" in reason.lower()

@@ -10,7 +10,6 @@ use crate::congestion::Controller;
 use crate::endpoint::Entropy;
 use crate::key::{Direction, PairKey, Sealer, TAG_BYTES};
 use crate::local::Local;
-use crate::number::high;
 use crate::outbox::{Outbox, Request};
 use crate::receiver::Arrival;
 use crate::sender::Tick;
@@ -57,8 +56,8 @@ pub(crate) struct Context<C> {
     /// Seals of HELLO: what goes out, and what comes in.
     hello: [Sealer; 2],
     incarnation: u64,
-    /// Incarnations of the peer with which the present one had a session that is over.
-    past: Vec<u64>,
+    /// The incarnation that comes after it, which peers that are not the session's are told while there is a session [SES-4].
+    next: u64,
     pub(crate) outbox: Outbox,
     session: Option<Box<Session<C>>>,
     calling: Option<Calling>,
@@ -83,6 +82,23 @@ struct Answer {
     path: u8,
     /// Whether it asks for an answer.
     asks: bool,
+    /// Whether it names the next incarnation in the place of the present one.
+    next: bool,
+}
+
+/// What a HELLO is to this end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claim {
+    /// It may be old.
+    Unproven,
+    /// The same, and if it is not old there is another incarnation of the peer than the session's.
+    Stranger,
+    /// The session's peer lives.
+    Known,
+    /// Another incarnation of the peer lives, and there is no session.
+    New,
+    /// Another incarnation of the peer lives, and there is a session with one before.
+    Anew,
 }
 
 impl<C: Controller> Context<C> {
@@ -99,7 +115,7 @@ impl<C: Controller> Context<C> {
             gid,
             direction,
             incarnation: entropy.incarnation(),
-            past: Vec::new(),
+            next: entropy.incarnation(),
             outbox: Outbox::new(config.messages, config.operations),
             session: None,
             calling: None,
@@ -153,21 +169,15 @@ impl<C: Controller> Context<C> {
             stats.no_context += 1;
             return;
         };
-        let sequence = packet.base.sequence.get();
         let data = matches!(packet.body, Body::Data { .. });
-        let number = if data {
-            session.receiver.whole(sequence)
-        } else {
-            session.sender.whole(sequence)
-        };
+        let upper = session.upper(packet);
         let covered = packet.base.flags & FLAG_COVERED != 0;
         if data && covered != session.wire.cover {
             stats.bad_cover += 1;
             return;
         }
         let payload: &[u8] = if covered { packet.payload } else { &[] };
-        let check =
-            |seal: &Sealer| seal.verify(packet.header, &high(number).to_be_bytes(), payload, packet.tag);
+        let check = |seal: &Sealer| seal.verify(packet.header, &upper, payload, packet.tag);
         let epoch = packet.base.epoch.get();
         let authentic = match &session.check_before {
             _ if epoch == session.wire.epoch => check(&session.check),
@@ -185,6 +195,7 @@ impl<C: Controller> Context<C> {
         if epoch == session.wire.epoch {
             session.check_before = None;
         }
+        session.heard = arrival.now;
         if data {
             let mut owner = Owner {
                 outbox: &mut self.outbox,
@@ -216,12 +227,12 @@ impl<C: Controller> Context<C> {
         }
         let asks = packet.base.flags & FLAG_NOW != 0;
         let incarnation = hello.sender_incarnation.get();
-        let proven = hello.receiver_incarnation.get() == self.incarnation;
+        let named = hello.receiver_incarnation.get();
         if hello.lowest > VERSION || hello.highest < VERSION {
             // [NEG-1] [NEG-2]
             stats.bad_version += 1;
-            self.answer(now, packet.base.path, asks, false);
-            if proven {
+            self.answer(now, packet.base.path, asks, false, false);
+            if named == self.incarnation && self.session.is_none() {
                 self.end(Failure::Version, entropy);
             }
             return;
@@ -231,32 +242,28 @@ impl<C: Controller> Context<C> {
             return;
         }
         self.heard = incarnation;
-        if !proven {
+        match self.claim(incarnation, named) {
             // [SES-3]
-            self.answer(now, packet.base.path, asks, true);
-            return;
-        }
-        // [SES-4]
-        let known = self
-            .session
-            .as_ref()
-            .is_some_and(|session| session.incarnation == incarnation);
-        // A recorded HELLO of a session that is over: its keys must not come again [SEC-5].
-        if self.past.contains(&incarnation) {
-            stats.bad_hello += 1;
-            return;
-        }
-        if !known {
-            if let Some(session) = self.session.take() {
-                if self.past.len() == MOST_PAST {
-                    return self.end(Failure::PeerRestarted, entropy);
-                }
-                self.past.push(session.incarnation);
-                self.outbox.fail_all(Failure::PeerRestarted);
+            Claim::Unproven => return self.answer(now, packet.base.path, asks, true, false),
+            Claim::Stranger => {
+                let asks = asks || named == self.incarnation;
+                return self.answer(now, packet.base.path, asks, true, true);
             }
-            self.begin(now, packet, hello, config, entropy, stats);
+            Claim::Known => {
+                if let Some(session) = self.session.as_mut() {
+                    session.heard = now;
+                }
+            }
+            // [SES-4]
+            Claim::New => self.begin(now, packet, hello, config, entropy, stats),
+            Claim::Anew => {
+                let next = self.next;
+                self.end(Failure::PeerRestarted, entropy);
+                self.incarnation = next;
+                self.begin(now, packet, hello, config, entropy, stats);
+            }
         }
-        self.answer(now, packet.base.path, asks, false);
+        self.answer(now, packet.base.path, asks, false, false);
     }
 
     /// A session begins on the terms of this HELLO.
@@ -284,16 +291,40 @@ impl<C: Controller> Context<C> {
         self.outbox.fail_longer_than(session.wire.datagram);
         self.session = Some(Box::new(session));
         self.calling = None;
+        // The peer waits for the answer to this HELLO.
+        self.answered = None;
         stats.sessions += 1;
     }
 
-    fn answer(&mut self, now: Instant, path: u8, asked: bool, asks: bool) {
+    /// What a HELLO of this incarnation of the peer is, which names that one of this end [SES-3, SES-4].
+    fn claim(&self, incarnation: u64, named: u64) -> Claim {
+        let Some(session) = &self.session else {
+            return if named == self.incarnation {
+                Claim::New
+            } else {
+                Claim::Unproven
+            };
+        };
+        let known = session.incarnation == incarnation;
+        if known && (named == self.incarnation || named == self.next) {
+            Claim::Known
+        } else if named == self.next {
+            Claim::Anew
+        } else if !known && (named == 0 || named == self.incarnation) {
+            // The present incarnation has its session, and never gets another one: a recorded HELLO can name it [SEC-5].
+            Claim::Stranger
+        } else {
+            Claim::Unproven
+        }
+    }
+
+    fn answer(&mut self, now: Instant, path: u8, asked: bool, asks: bool, next: bool) {
         let recently = self
             .answered
             .is_some_and(|answered| now.since(answered) < BETWEEN_ANSWERS);
         if asked && !recently {
             self.answered = Some(now);
-            self.answer = Some(Answer { path, asks });
+            self.answer = Some(Answer { path, asks, next });
         }
     }
 
@@ -317,10 +348,11 @@ impl<C: Controller> Context<C> {
             bytes,
             segment: bytes,
         };
-        if let Some(Answer { path, asks }) = self.answer.take() {
+        if let Some(Answer { path, asks, next }) = self.answer.take() {
             stats.sent += 1;
             let path = path.min(config.paths - 1);
-            return Some(single(path, self.write_hello(asks, path, config, out)));
+            let own = if next { self.next } else { self.incarnation };
+            return Some(single(path, self.write_hello(asks, path, own, config, out)));
         }
         if let Some(calling) = self.calling.as_mut().filter(|calling| calling.next <= now) {
             let path = calling.path;
@@ -328,7 +360,10 @@ impl<C: Controller> Context<C> {
             calling.next = now + calling.wait;
             calling.wait = (calling.wait * 2).min(LONGEST_CALL);
             stats.sent += 1;
-            return Some(single(path, self.write_hello(true, path, config, out)));
+            return Some(single(
+                path,
+                self.write_hello(true, path, self.incarnation, config, out),
+            ));
         }
         let session = self.session.as_mut()?;
         if session.receiver.due().is_some_and(|due| due <= now) {
@@ -375,7 +410,7 @@ impl<C: Controller> Context<C> {
         })
     }
 
-    fn write_hello(&self, asks: bool, path: u8, config: &Config, out: &mut [u8]) -> usize {
+    fn write_hello(&self, asks: bool, path: u8, own: u64, config: &Config, out: &mut [u8]) -> usize {
         let flags = if asks { FLAG_NOW } else { 0 };
         let mut base = base(HELLO, flags, HELLO_BYTES, self.id.0, self.peer.epoch);
         base.path = path;
@@ -388,7 +423,7 @@ impl<C: Controller> Context<C> {
             window: U32::new(config.window),
             operations: U16::new(config.operations),
             features: U16::new(if config.cover_payload { FEATURE_COVER } else { 0 }),
-            sender_incarnation: U64::new(self.incarnation),
+            sender_incarnation: U64::new(own),
             receiver_incarnation: U64::new(self.heard),
             sender: self.gid,
             receiver: self.peer.gid,
@@ -400,12 +435,16 @@ impl<C: Controller> Context<C> {
     }
 
     /// When time alone brings something to do.
-    pub(crate) fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self, config: &Config) -> Option<Instant> {
         let calling = self.calling.map(|calling| calling.next);
         let session = self.session.as_ref();
         let acknowledgement = session.and_then(|session| session.receiver.due());
         let sender = session.and_then(|session| session.sender.due(&self.outbox));
-        [calling, acknowledgement, sender].into_iter().flatten().min()
+        let ask = session.and_then(|session| session.ask(&self.outbox, config));
+        [calling, acknowledgement, sender, ask]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Instant passed.
@@ -423,11 +462,26 @@ impl<C: Controller> Context<C> {
             .as_mut()
             .map_or(Tick::Fine, |session| session.sender.tick(now))
         {
-            Tick::Fine => {}
+            Tick::Fine => self.ask(now, config, entropy),
             // The peer may have begun anew: then its answer proves it.
-            Tick::Silent => self.answer = Some(Answer { path: 0, asks: true }),
+            Tick::Silent => self.answer = Some(ASK),
             Tick::Dead => self.end(Failure::Unresponsive, entropy),
         }
+    }
+
+    /// Asks a peer of which nothing was heard whether it lives, and gives it up after the silence limit [REL-12].
+    fn ask(&mut self, now: Instant, config: &Config, entropy: &mut Entropy) {
+        let Some(session) = self.session.as_mut() else {
+            return;
+        };
+        if session.ask(&self.outbox, config).is_none_or(|due| due > now) {
+            return;
+        }
+        if now.since(session.heard) >= config.silence_limit {
+            return self.end(Failure::Unresponsive, entropy);
+        }
+        session.asked = now;
+        self.answer = Some(ASK);
     }
 
     /// The session ends, and with it every message [SES-7].
@@ -436,7 +490,7 @@ impl<C: Controller> Context<C> {
         self.calling = None;
         self.outbox.fail_all(failure);
         self.incarnation = entropy.incarnation();
-        self.past.clear();
+        self.next = entropy.incarnation();
     }
 
     /// Another key is in use from now on [SEC-9].
@@ -468,6 +522,22 @@ impl<C: Controller> Context<C> {
             .map_or(0, |session| session.sender.outstanding())
     }
 
+    /// The tag with which this packet is taken: what a peer that holds the key can make, whatever the packet says.
+    pub(crate) fn right_tag(&self, packet: &Packet<'_>) -> Option<[u8; TAG_BYTES]> {
+        if matches!(packet.body, Body::Hello(_)) {
+            return Some(self.hello[1].tag(packet.header, &[], &[]));
+        }
+        let session = self.session.as_ref()?;
+        let covered = packet.base.flags & FLAG_COVERED != 0;
+        let payload: &[u8] = if covered { packet.payload } else { &[] };
+        Some(session.check.tag(packet.header, &session.upper(packet), payload))
+    }
+
+    /// Messages that wait or are outstanding, responses to the peer's reads among them.
+    pub(crate) fn messages(&self) -> usize {
+        self.outbox.messages()
+    }
+
     #[cfg(test)]
     pub(crate) fn set_incarnation(&mut self, incarnation: u64) {
         self.incarnation = incarnation;
@@ -492,8 +562,12 @@ fn hello_seals(peer: &Peer, direction: Direction) -> [Sealer; 2] {
     [direction, direction.reverse()].map(|direction| Sealer::hello(&peer.key, direction, peer.epoch))
 }
 
-/// Incarnations of the peer that are remembered; with more of them this end draws a new one of its own.
-const MOST_PAST: usize = 64;
+/// Asks whether the peer lives.
+const ASK: Answer = Answer {
+    path: 0,
+    asks: true,
+    next: false,
+};
 /// Waits between calls.
 const FIRST_CALL: Duration = Duration::from_millis(1);
 const LONGEST_CALL: Duration = Duration::from_millis(256);

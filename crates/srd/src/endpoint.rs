@@ -1,7 +1,6 @@
 //! One interface with all its peers.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use crate::congestion::{Controller, Delay};
 use crate::context::{Context, Peer, Transmit};
@@ -9,6 +8,7 @@ use crate::key::{PairKey, Sealer};
 use crate::local::Local;
 use crate::outbox::Request;
 use crate::receiver::Arrival;
+use crate::timers::Timers;
 use crate::wire::{Body, Gid, Malformed, Packet};
 use crate::{Config, Failure, Instant, Stats, SubmitError};
 
@@ -51,9 +51,7 @@ pub struct Endpoint<C: Controller = Delay> {
     /// Contexts that may have something to send, each once.
     ready: VecDeque<PeerId>,
     queued: Vec<bool>,
-    timers: BinaryHeap<Reverse<(Instant, PeerId)>>,
-    /// The earliest timer of each context in the heap.
-    armed: Vec<Option<Instant>>,
+    timers: Timers,
     events: VecDeque<Event>,
     stats: Stats,
 }
@@ -69,8 +67,7 @@ impl<C: Controller> Endpoint<C> {
             names: HashMap::new(),
             ready: VecDeque::new(),
             queued: Vec::new(),
-            timers: BinaryHeap::new(),
-            armed: Vec::new(),
+            timers: Timers::default(),
             events: VecDeque::new(),
             stats: Stats::default(),
         }
@@ -93,7 +90,7 @@ impl<C: Controller> Endpoint<C> {
         let context = Context::new(id, self.gid, peer, &self.config, &mut self.entropy);
         self.contexts.push(Some(Box::new(context)));
         self.queued.push(false);
-        self.armed.push(None);
+        self.timers.add();
         id
     }
 
@@ -179,16 +176,8 @@ impl<C: Controller> Endpoint<C> {
 
     /// Does what has become due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(Reverse((at, id))) = self.timers.peek().copied() {
-            if at > now {
-                return;
-            }
+        while let Some((_, id)) = self.timers.first().filter(|(at, _)| *at <= now) {
             self.timers.pop();
-            let slot = &mut self.armed[id.0 as usize];
-            if *slot != Some(at) {
-                continue;
-            }
-            *slot = None;
             self.with(id, |context, config, entropy| context.tick(now, config, entropy));
             // What is due now is sent by the next poll; the timer after it is set there.
             self.queue(id);
@@ -197,7 +186,7 @@ impl<C: Controller> Endpoint<C> {
 
     /// When [`Endpoint::handle_timeout`] has to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        self.timers.first().map(|(at, _)| at)
     }
 
     /// Writes the next datagram into `out`, which must hold the largest one: up to `most` of one size to one peer on one path, one after the other (as UDP
@@ -264,6 +253,16 @@ impl<C: Controller> Endpoint<C> {
             .map_or(0, |context| context.outstanding())
     }
 
+    /// The context of a peer.
+    pub(crate) fn of(&self, id: PeerId) -> Option<&Context<C>> {
+        self.contexts.get(id.0 as usize)?.as_deref()
+    }
+
+    /// How many timers there are, and how many contexts there ever were.
+    pub(crate) fn timers(&self) -> (usize, usize) {
+        (self.timers.len(), self.contexts.len())
+    }
+
     #[cfg(test)]
     pub(crate) fn context_mut(&mut self, id: PeerId) -> Option<&mut Context<C>> {
         self.context(id)
@@ -305,12 +304,9 @@ impl<C: Controller> Endpoint<C> {
                 result,
             });
         }
-        let armed = &mut self.armed[id.0 as usize];
-        if let Some(due) = context.due()
-            && armed.is_none_or(|armed| due < armed)
-        {
-            *armed = Some(due);
-            self.timers.push(Reverse((due, id)));
+        // A timer that turns out to be too early finds the right one when it comes.
+        if let Some(due) = context.due(&self.config) {
+            self.timers.by(id, due);
         }
     }
 

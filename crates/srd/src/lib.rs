@@ -14,6 +14,7 @@ pub mod congestion;
 mod context;
 mod endpoint;
 mod error;
+pub mod fuzz;
 mod key;
 mod local;
 mod number;
@@ -26,6 +27,7 @@ mod session;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod window;
 mod wire;
 

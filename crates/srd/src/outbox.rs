@@ -115,6 +115,8 @@ struct Message {
     arrived: u32,
     /// Why a response could not go on [LIM-3].
     broken: Option<Refusal>,
+    /// Whether its last packet is one that says so.
+    closes: bool,
 }
 
 #[derive(Debug)]
@@ -135,6 +137,8 @@ pub(crate) struct Outbox {
     /// RDMA operations that wait for one to end [LIM-1].
     waiting: VecDeque<Handle>,
     operations: Operations,
+    /// Reads of this end among the requests.
+    reads: usize,
     responses: usize,
     responses_limit: usize,
     /// What ended: the token and how.
@@ -166,6 +170,7 @@ impl Outbox {
                 lowest: 0,
                 next: 0,
             },
+            reads: 0,
             responses: 0,
             responses_limit: usize::from(operations),
             done: VecDeque::new(),
@@ -203,6 +208,7 @@ impl Outbox {
             return Err(SubmitError::Full);
         }
         self.requests += 1;
+        self.reads += usize::from(matches!(request.action, Action::Read { .. }));
         let handle = self.insert(request, None);
         self.ready.push_back(handle);
         Ok(())
@@ -232,6 +238,16 @@ impl Outbox {
         }
         self.ready.push_back(handle);
         Ok(())
+    }
+
+    /// Messages that wait or are outstanding, responses among them.
+    pub(crate) const fn messages(&self) -> usize {
+        self.requests + self.responses
+    }
+
+    /// Whether there is nothing to send, but a read that waits for its response.
+    pub(crate) fn only_waits(&self) -> bool {
+        self.reads > 0 && self.ready.is_empty()
     }
 
     /// Whether there is a packet that was never sent and may be.
@@ -306,10 +322,11 @@ impl Outbox {
     ) -> Option<Written> {
         let message = self.get_mut(handle)?;
         let offset = segment * message.segment;
-        let length = message.segment.min(message.request.length - offset);
+        let length = message.segment.min(message.request.length.saturating_sub(offset));
         let header = message.header();
         let bytes = if message.reads() { 0 } else { length as usize };
         let into = out.get_mut(header..header + bytes)?;
+        let mut more = false;
         let payload = match message.response {
             None if bytes == 0 => 0,
             None => match local.gather(message.request.payload, offset, into) {
@@ -328,8 +345,7 @@ impl Outbox {
                     message.broken = local.read(remote, into).err();
                 }
                 if message.broken.is_some() {
-                    // This packet is the last of the response.
-                    message.segments = message.next.max(segment + 1);
+                    more = message.close(segment);
                     0
                 } else {
                     bytes
@@ -337,6 +353,9 @@ impl Outbox {
             }
         };
         let operation = message.put(segment, out);
+        if more {
+            self.ready.push_back(handle);
+        }
         Some(Written {
             operation,
             header: header - TAG_BYTES,
@@ -398,9 +417,17 @@ impl Outbox {
         }
     }
 
-    /// Fails what a queue pair of this interface has in it.
+    /// Fails what a queue pair of this interface has in it. Who reads through it is told so [LIM-3].
     pub(crate) fn withdraw(&mut self, source: u16) {
-        self.end_all(Failure::Withdrawn, |message| message.request.source == source);
+        let of_pair = |message: &Message| message.request.source == source;
+        for message in self.places.iter_mut().filter_map(|place| place.message.as_mut()) {
+            if of_pair(message) && message.response.is_some() {
+                message.broken = message.broken.or(Some(Refusal::BadQueuePair));
+            }
+        }
+        self.end_all(Failure::Withdrawn, |message| {
+            of_pair(message) && message.response.is_none()
+        });
     }
 
     /// Fails what is one packet and longer than so large a datagram can carry.
@@ -453,6 +480,7 @@ impl Outbox {
             return;
         }
         self.requests -= 1;
+        self.reads -= usize::from(message.reads());
         self.done.push_back((message.request.token, result));
         if let Some(id) = message.id {
             self.operations.end(id);
@@ -476,6 +504,7 @@ impl Outbox {
             unacknowledged: 0,
             arrived: 0,
             broken: None,
+            closes: false,
         };
         let index = self.free.pop().unwrap_or_else(|| {
             self.places.push(Place {
@@ -529,6 +558,17 @@ impl Message {
         }
     }
 
+    /// Ends a response that broke off with a packet that was never sent: what goes again may have arrived before, and then nobody reads what it says now. Whether it
+    /// has to be queued for that.
+    fn close(&mut self, segment: u32) -> bool {
+        if std::mem::replace(&mut self.closes, true) {
+            return false;
+        }
+        let queued = self.next < self.segments;
+        self.segments = self.next + 1;
+        segment < self.next && !queued
+    }
+
     /// Decides how it is cut into segments.
     fn cut(&mut self, datagram: usize) {
         let most = u32::try_from(datagram - self.header()).unwrap_or(1);
@@ -545,7 +585,9 @@ impl Message {
         let payload = if self.reads() {
             0
         } else {
-            self.segment.min(self.request.length - segment * self.segment)
+            // One more than there are may say that a response broke off.
+            self.segment
+                .min(self.request.length.saturating_sub(segment * self.segment))
         };
         self.header() + payload as usize
     }

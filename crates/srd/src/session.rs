@@ -2,10 +2,11 @@
 
 use crate::congestion::{Controller, Setup};
 use crate::key::Sealer;
+use crate::number::high;
 use crate::outbox::Outbox;
 use crate::receiver::Receiver;
 use crate::sender::Sender;
-use crate::wire::SEND_BYTES;
+use crate::wire::{Body, Packet, SEND_BYTES};
 use crate::{Config, Instant, Stats};
 
 /// How packets of a session are addressed and sealed.
@@ -41,6 +42,9 @@ pub(crate) struct Session<C> {
     pub(crate) check_before: Option<(u16, Sealer)>,
     pub(crate) sender: Sender<C>,
     pub(crate) receiver: Receiver,
+    /// When the peer was last heard of in this session, and when it was last asked whether it lives.
+    pub(crate) heard: Instant,
+    pub(crate) asked: Instant,
 }
 
 /// What the peer's HELLO said, within the protocol's limits.
@@ -85,6 +89,27 @@ impl<C: Controller> Session<C> {
             check_before: None,
             sender: Sender::new(now, config, controller, terms.window, datagram, seed),
             receiver: Receiver::new(config.window, config.operations, config.ack_delay),
+            heard: now,
+            asked: now,
         }
     }
+
+    /// When the peer has to be asked whether it lives, because this end has nothing to send and waits for the response to a read [REL-12].
+    pub(crate) fn ask(&self, outbox: &Outbox, config: &Config) -> Option<Instant> {
+        let waits = self.sender.outstanding() == 0 && outbox.only_waits();
+        waits.then(|| self.heard.max(self.asked) + config.silence_limit / ASKS)
+    }
+
+    /// The upper bits of a packet's number, which do not travel but are under the tag [REL-1] [SEC-3].
+    pub(crate) fn upper(&self, packet: &Packet<'_>) -> [u8; 4] {
+        let sequence = packet.base.sequence.get();
+        let number = match packet.body {
+            Body::Data { .. } => self.receiver.whole(sequence),
+            _ => self.sender.whole(sequence),
+        };
+        high(number).to_be_bytes()
+    }
 }
+
+/// As how many parts of the silence limit a peer is asked.
+const ASKS: u32 = 8;

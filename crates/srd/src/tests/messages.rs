@@ -568,3 +568,23 @@ fn an_acknowledgement_waits_for_more_but_not_long() {
         "{acknowledgements}"
     );
 }
+
+#[test]
+fn a_reader_is_told_that_the_queue_pair_is_gone() {
+    // [LIM-3]
+    let mut world = World::with_regions(&Config::default(), 100_000);
+    world.send(0, 1, vec![1]);
+    world.run_for(Duration::from_millis(10));
+    // The request arrives, and the response waits for its way.
+    world.fate = Box::new(|flying, _, _| {
+        let response = flying.to == 0 && flying.bytes[0] & 15 == 2;
+        if response { Vec::new() } else { vec![ONE_WAY] }
+    });
+    world.submit(0, 2, vec![0; 50_000], Action::Read { key: KEY, address: 0 });
+    world.run_for(Duration::from_millis(1));
+    world.ends[1].withdraw(world.peers[1], 2);
+    world.fate = Box::new(|_, _, _| vec![ONE_WAY]);
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.result(2), Err(Failure::Refused(Refusal::BadQueuePair)));
+    assert_eq!(world.ends[1].outstanding(world.peers[1]), 0);
+}
