@@ -10,6 +10,7 @@ use crate::congestion::Controller;
 use crate::endpoint::Entropy;
 use crate::key::{Direction, PairKey, Sealer, TAG_BYTES};
 use crate::local::Local;
+use crate::number::earlier;
 use crate::outbox::{Outbox, Request};
 use crate::receiver::Arrival;
 use crate::sender::Tick;
@@ -441,10 +442,7 @@ impl<C: Controller> Context<C> {
         let acknowledgement = session.and_then(|session| session.receiver.due());
         let sender = session.and_then(|session| session.sender.due(&self.outbox));
         let ask = session.and_then(|session| session.ask(&self.outbox, config));
-        [calling, acknowledgement, sender, ask]
-            .into_iter()
-            .flatten()
-            .min()
+        earlier(earlier(calling, acknowledgement), earlier(sender, ask))
     }
 
     /// Instant passed.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use trinic_wire::time::Instant;
+
 /// The bits that travel.
 pub(crate) const fn low(number: u64) -> u32 {
     let [_, _, _, _, a, b, c, d] = number.to_be_bytes();
@@ -32,6 +34,15 @@ pub(crate) const fn whole(low_bits: u32, near: u64) -> u64 {
 /// A duration in nanoseconds; more than 584 years is as good as for ever.
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The earlier of two times that may not be there. On the way of every packet: an iterator over them costs more than all else that is due.
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, None) => one,
+        (None, other) => other,
+    }
 }
 
 const HALF: u32 = 1 << 31;

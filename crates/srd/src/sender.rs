@@ -10,7 +10,7 @@ use crate::congestion::{Controller, Sample};
 use crate::key::TAG_BYTES;
 use crate::local::Local;
 use crate::number::nanos;
-use crate::number::{high, low, whole};
+use crate::number::{earlier, high, low, whole};
 use crate::outbox::{Handle, Outbox, Written};
 use crate::path::{NONE, Paths};
 use crate::session::{Owner, Wire};
@@ -211,7 +211,7 @@ impl<C: Controller> Sender<C> {
             .paced()
             .filter(|_| outbox.has_next() || !self.lost.is_empty());
         let check = self.silence.map_or(self.check, |silence| Some(silence.next));
-        [check, paced].into_iter().flatten().min()
+        earlier(check, paced)
     }
 
     /// Writes the next packet, on this path or, without one, on the path of its choice.
