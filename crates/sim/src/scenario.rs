@@ -183,6 +183,14 @@ pub fn paths(count: u32, path: &LinkConfig) -> Scenario {
     }
 }
 
+/// [`paths`] that lose so many datagrams in a million.
+pub fn lossy_paths(count: u32, path: &LinkConfig, loss_ppm: u32) -> Scenario {
+    let mut scenario = paths(count, &path.clone().with_loss(loss_ppm));
+    let (percent, tenth) = (loss_ppm / 10_000, loss_ppm / 1_000 % 10);
+    scenario.name = format!("{count} paths, {percent}.{tenth} % loss");
+    scenario
+}
+
 /// [`paths`] of which the first `dead` fail after 100 µs and do not come back; no switch goes around them.
 pub fn dead_paths(count: u32, dead: u32, path: &LinkConfig) -> Scenario {
     let mut scenario = paths(count, path);

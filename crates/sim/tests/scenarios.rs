@@ -12,17 +12,12 @@ fn run(scenario: &Scenario, seeds: u64) -> Outcome {
 
 #[test]
 fn the_single_path_model_in_every_scenario() {
-    let lossy = |loss_ppm| {
-        let mut scenario = scenario::paths(8, &PATH.clone().with_loss(loss_ppm));
-        scenario.name = format!("8 paths, {}.{} % loss", loss_ppm / 10_000, loss_ppm / 1_000 % 10);
-        scenario
-    };
     let scenarios = [
         scenario::paths(1, &PATH),
         scenario::paths(8, &PATH),
         scenario::paths(64, &PATH),
-        lossy(1_000),
-        lossy(10_000),
+        scenario::lossy_paths(8, &PATH, 1_000),
+        scenario::lossy_paths(8, &PATH, 10_000),
         scenario::slow_paths(8, &PATH),
         scenario::dead_paths(8, 1, &PATH),
         scenario::incast(8),

@@ -256,16 +256,11 @@ fn tables_of_srd_beside_the_single_path_model() {
     if std::env::var_os("TRINIC_SIM_SEED").is_some() || std::env::var_os("TRINIC_SIM_SEEDS").is_some() {
         return;
     }
-    let lossy = |loss_ppm| {
-        let mut scenario = scenario::paths(8, &PATH.clone().with_loss(loss_ppm));
-        scenario.name = format!("8 paths, {}.{} % loss", loss_ppm / 10_000, loss_ppm / 1_000 % 10);
-        scenario
-    };
     let scenarios = [
         scenario::paths(8, &PATH),
-        lossy(1_000),
-        lossy(10_000),
-        lossy(50_000),
+        scenario::lossy_paths(8, &PATH, 1_000),
+        scenario::lossy_paths(8, &PATH, 10_000),
+        scenario::lossy_paths(8, &PATH, 50_000),
         scenario::slow_paths(8, &PATH),
         scenario::dead_paths(8, 1, &PATH),
         scenario::incast(8),
