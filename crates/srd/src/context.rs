@@ -531,6 +531,11 @@ impl<C: Controller> Context<C> {
         Some(session.check.tag(packet.header, &session.upper(packet), payload))
     }
 
+    /// Packets that the peer lets be outstanding; none without a session.
+    pub(crate) fn window(&self) -> u64 {
+        self.session.as_ref().map_or(0, |session| session.sender.window())
+    }
+
     /// Messages that wait or are outstanding, responses to the peer's reads among them.
     pub(crate) fn messages(&self) -> usize {
         self.outbox.messages()

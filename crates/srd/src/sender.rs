@@ -375,6 +375,11 @@ impl<C: Controller> Sender<C> {
         self.next - self.lowest
     }
 
+    /// Packets that the peer lets be outstanding.
+    pub(crate) const fn window(&self) -> u64 {
+        self.window
+    }
+
     /// The PSN that these lower bits mean in an ACK.
     pub(crate) const fn whole(&self, sequence: u32) -> u64 {
         whole(sequence, self.lowest)
