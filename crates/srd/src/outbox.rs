@@ -247,17 +247,24 @@ impl Outbox {
 
     /// Whether there is nothing to send, but a read that waits for its response.
     pub(crate) fn only_waits(&self) -> bool {
-        self.reads > 0 && self.ready.is_empty()
+        self.reads > 0 && !self.has_next()
     }
 
     /// Whether there is a packet that was never sent and may be.
     pub(crate) fn has_next(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || (self.operations.room() > 0 && !self.waiting.is_empty())
     }
 
     /// The next packet that was never sent. RDMA operations that have to wait for others are passed over.
     pub(crate) fn peek(&mut self, datagram: usize) -> Option<Next> {
         loop {
+            // What waited for an operation to end takes its turn with the others. What waited may be gone by now, so this is looked at here and not when an
+            // operation ends.
+            if self.operations.room() > 0
+                && let Some(handle) = self.waiting.pop_front()
+            {
+                self.ready.push_back(handle);
+            }
             let handle = *self.ready.front()?;
             let free = self.operations.room() > 0;
             let Some(message) = self.get_mut(handle) else {
@@ -484,12 +491,6 @@ impl Outbox {
         self.done.push_back((message.request.token, result));
         if let Some(id) = message.id {
             self.operations.end(id);
-            for _ in 0..self.operations.room() {
-                match self.waiting.pop_front() {
-                    Some(handle) => self.ready.push_back(handle),
-                    None => return,
-                }
-            }
         }
     }
 

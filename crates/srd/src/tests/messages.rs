@@ -385,6 +385,41 @@ fn more_operations_than_are_agreed_wait_for_each_other() {
 }
 
 #[test]
+fn operations_that_wait_go_on_although_others_that_waited_were_withdrawn() {
+    // [LIM-1] [REF-4]
+    let mut world = World::with_regions(
+        &Config {
+            operations: 2,
+            ..Config::default()
+        },
+        1_000,
+    );
+    world.send(0, 0, numbered(0, 8));
+    world.run_for(Duration::from_millis(5));
+    for number in 1..30 {
+        let action = Action::Write {
+            key: KEY,
+            address: 0,
+            immediate: None,
+        };
+        let mut request = world.request(0, number, vec![1; 100], action);
+        request.source = if number < 20 { 7 } else { 8 };
+        world.ends[0].submit(world.now, world.peers[0], request).unwrap();
+    }
+    world.run_for(Duration::from_micros(1));
+    world.ends[0].withdraw(world.peers[0], 7);
+    world.run_for(Duration::from_millis(50));
+    for number in 1..30 {
+        let expected = if number < 20 {
+            Err(Failure::Withdrawn)
+        } else {
+            Ok(())
+        };
+        assert_eq!(world.result(number), expected, "operation {number}");
+    }
+}
+
+#[test]
 fn an_operation_that_is_refused_fails_once_and_leaves_no_hole() {
     // [REF-5] [LIM-2]
     let mut world = World::with_regions(
