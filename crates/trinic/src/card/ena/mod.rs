@@ -355,9 +355,13 @@ pub fn fault_named(name: &str) -> anyhow::Result<device::Fault> {
         "swallow-admin-completion" => device::Fault::SwallowAdminCompletion,
         "request-reset" => device::Fault::RequestReset,
         "fatal-error" => device::Fault::FatalError,
+        "link-down" => device::Fault::LinkDown,
+        "link-up" => device::Fault::LinkUp,
+        "no-watchdog" => device::Fault::NoWatchdog,
         other => anyhow::bail!(
             "There is no fault {other}; there are stop-keep-alive, swallow-tx-completion, drop-interrupt, \
-             drop-admin-interrupt, swallow-admin-completion, request-reset and fatal-error"
+             drop-admin-interrupt, swallow-admin-completion, request-reset, fatal-error, link-down, link-up and \
+             no-watchdog"
         ),
     })
 }
