@@ -31,6 +31,26 @@ pub struct Request {
     pub action: Action,
 }
 
+impl Request {
+    /// Whether it can be sent at all by an interface with datagrams of that size [PKT-7].
+    pub(crate) fn check(&self, datagram: usize) -> Result<(), SubmitError> {
+        let limit = match self.action {
+            Action::Send { .. } => u32::try_from(datagram - SEND_BYTES).unwrap_or(0),
+            _ => MOST_BYTES,
+        };
+        if self.length > limit {
+            return Err(SubmitError::TooLong {
+                length: self.length,
+                limit,
+            });
+        }
+        if self.length == 0 && matches!(self.action, Action::Read { .. }) {
+            return Err(SubmitError::EmptyRead);
+        }
+        Ok(())
+    }
+}
+
 /// What a message does at the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -191,19 +211,7 @@ impl Outbox {
     }
 
     pub(crate) fn submit(&mut self, request: Request, datagram: usize) -> Result<(), SubmitError> {
-        let limit = match request.action {
-            Action::Send { .. } => u32::try_from(datagram - SEND_BYTES).unwrap_or(0),
-            _ => MOST_BYTES,
-        };
-        if request.length > limit {
-            return Err(SubmitError::TooLong {
-                length: request.length,
-                limit,
-            });
-        }
-        if request.length == 0 && matches!(request.action, Action::Read { .. }) {
-            return Err(SubmitError::EmptyRead);
-        }
+        request.check(datagram)?;
         if self.requests == self.limit {
             return Err(SubmitError::Full);
         }
