@@ -1,6 +1,7 @@
 //! Keys and tags: AES-CMAC, and keys derived with it.
 
 use aes::Aes128Enc;
+use cmac::digest::common::InnerInit;
 use cmac::{Cmac, KeyInit, Mac};
 use subtle::ConstantTimeEq;
 
@@ -45,7 +46,7 @@ impl Direction {
 
 /// Makes and checks the tags of one direction under one key.
 #[derive(Clone)]
-pub(crate) struct Sealer(Cmac<Aes128Enc>);
+pub(crate) struct Sealer(Aes128Enc);
 
 impl std::fmt::Debug for Sealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -72,7 +73,8 @@ impl Sealer {
         incarnations: [u64; 2],
         epoch: u16,
     ) -> Self {
-        let mut function = cmac(&key.0);
+        let cipher = Aes128Enc::new(&key.0.into());
+        let mut function = Cmac::inner_init(&cipher);
         function.update(&[1]);
         function.update(&label);
         function.update(&[0, direction as u8]);
@@ -80,12 +82,13 @@ impl Sealer {
         function.update(&incarnations[1].to_be_bytes());
         function.update(&epoch.to_be_bytes());
         function.update(&128u16.to_be_bytes());
-        Self(cmac(&function.finalize().into_bytes().into()))
+        Self(Aes128Enc::new(&function.finalize().into_bytes()))
     }
 
     /// The tag of these bytes, in this order [SEC-3].
     pub(crate) fn tag(&self, header: &[u8], upper: &[u8], payload: &[u8]) -> [u8; TAG_BYTES] {
-        let mut mac = self.0.clone();
+        // By reference: the key schedule stays where it is.
+        let mut mac = Cmac::inner_init(&self.0);
         // Each update of the library prepares its cipher anew, so what is short goes in one.
         let mut joined = [0; JOINED_BYTES];
         let length = header.len() + upper.len();
@@ -112,10 +115,6 @@ impl Sealer {
     }
 }
 
-fn cmac(key: &[u8; 16]) -> Cmac<Aes128Enc> {
-    Cmac::new(key.into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,7 +130,7 @@ mod tests {
             0xae, 0x2d, 0x8a, 0x57, 0x1e, 0x03, 0xac, 0x9c, 0x9e, 0xb7, 0x6f, 0xac, 0x45, 0xaf, 0x8e, 0x51,
             0x30, 0xc8, 0x1c, 0x46, 0xa3, 0x5c, 0xe4, 0x11,
         ];
-        let sealer = Sealer(cmac(&key));
+        let sealer = Sealer(Aes128Enc::new(&key.into()));
         let empty = [
             0xbb, 0x1d, 0x69, 0x29, 0xe9, 0x59, 0x37, 0x28, 0x7f, 0xa3, 0x7d, 0x12,
         ];
