@@ -5,6 +5,8 @@ use cmac::digest::common::InnerInit;
 use cmac::{Cmac, KeyInit, Mac};
 use subtle::ConstantTimeEq;
 
+use crate::chain::Chain;
+
 /// Bytes of a tag on the wire [SEC-2].
 pub(crate) const TAG_BYTES: usize = 12;
 
@@ -25,9 +27,6 @@ impl std::fmt::Debug for PairKey {
     }
 }
 
-/// Room for every header of DATA and HELLO without its tag, and the upper half of a number.
-const JOINED_BYTES: usize = 96;
-
 /// Which way packets go: from the lower GID to the higher one, or back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -46,7 +45,7 @@ impl Direction {
 
 /// Makes and checks the tags of one direction under one key.
 #[derive(Clone)]
-pub(crate) struct Sealer(Aes128Enc);
+pub(crate) struct Sealer(Chain);
 
 impl std::fmt::Debug for Sealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -82,28 +81,12 @@ impl Sealer {
         function.update(&incarnations[1].to_be_bytes());
         function.update(&epoch.to_be_bytes());
         function.update(&128u16.to_be_bytes());
-        Self(Aes128Enc::new(&function.finalize().into_bytes()))
+        Self(Chain::new(Aes128Enc::new(&function.finalize().into_bytes())))
     }
 
     /// The tag of these bytes, in this order [SEC-3].
     pub(crate) fn tag(&self, header: &[u8], upper: &[u8], payload: &[u8]) -> [u8; TAG_BYTES] {
-        // By reference: the key schedule stays where it is.
-        let mut mac = Cmac::inner_init(&self.0);
-        // Each update of the library prepares its cipher anew, so what is short goes in one.
-        let mut joined = [0; JOINED_BYTES];
-        let length = header.len() + upper.len();
-        if length <= JOINED_BYTES {
-            joined[..header.len()].copy_from_slice(header);
-            joined[header.len()..length].copy_from_slice(upper);
-            mac.update(&joined[..length]);
-        } else {
-            mac.update(header);
-            mac.update(upper);
-        }
-        if !payload.is_empty() {
-            mac.update(payload);
-        }
-        let whole = mac.finalize().into_bytes();
+        let whole = self.0.mac([header, upper, payload]);
         let mut tag = [0; TAG_BYTES];
         tag.copy_from_slice(&whole[..TAG_BYTES]);
         tag
@@ -111,8 +94,18 @@ impl Sealer {
 
     /// Whether that is the tag of these bytes, in a time that does not tell where it differs.
     pub(crate) fn verify(&self, header: &[u8], upper: &[u8], payload: &[u8], tag: &[u8; TAG_BYTES]) -> bool {
-        self.tag(header, upper, payload).ct_eq(tag).into()
+        // As one number: byte by byte it takes ten times as many instructions.
+        number(&self.tag(header, upper, payload))
+            .ct_eq(&number(tag))
+            .into()
     }
+}
+
+fn number(tag: &[u8; TAG_BYTES]) -> u128 {
+    let (words, _) = tag.as_chunks();
+    words.iter().fold(0, |number, word| {
+        number << 32 | u128::from(u32::from_le_bytes(*word))
+    })
 }
 
 #[cfg(test)]
@@ -130,7 +123,7 @@ mod tests {
             0xae, 0x2d, 0x8a, 0x57, 0x1e, 0x03, 0xac, 0x9c, 0x9e, 0xb7, 0x6f, 0xac, 0x45, 0xaf, 0x8e, 0x51,
             0x30, 0xc8, 0x1c, 0x46, 0xa3, 0x5c, 0xe4, 0x11,
         ];
-        let sealer = Sealer(Aes128Enc::new(&key.into()));
+        let sealer = Sealer(Chain::new(Aes128Enc::new(&key.into())));
         let empty = [
             0xbb, 0x1d, 0x69, 0x29, 0xe9, 0x59, 0x37, 0x28, 0x7f, 0xa3, 0x7d, 0x12,
         ];
