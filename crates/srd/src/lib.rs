@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod chain;
 mod config;
 pub mod congestion;
 mod context;

@@ -268,13 +268,13 @@ impl Outbox {
         loop {
             // What waited for an operation to end takes its turn with the others. What waited may be gone by now, so this is looked at here and not when an
             // operation ends.
-            if self.operations.room() > 0
+            if !self.waiting.is_empty()
+                && self.operations.room() > 0
                 && let Some(handle) = self.waiting.pop_front()
             {
                 self.ready.push_back(handle);
             }
             let handle = *self.ready.front()?;
-            let free = self.operations.room() > 0;
             let Some(message) = self.get_mut(handle) else {
                 self.ready.pop_front();
                 continue;
@@ -287,23 +287,24 @@ impl Outbox {
                 self.ready.pop_front();
                 continue;
             }
-            if message.needs_id() {
-                if !free {
-                    self.ready.pop_front();
-                    self.waiting.push_back(handle);
-                    continue;
-                }
-                let id = self.operations.take(handle);
-                if let Some(message) = self.get_mut(handle) {
-                    message.id = Some(id);
-                }
-            }
-            let message = self.get(handle)?;
-            return Some(Next {
+            let next = Next {
                 message: handle,
                 segment: message.next,
                 bytes: message.packet(message.next),
-            });
+            };
+            if !message.needs_id() {
+                return Some(next);
+            }
+            if self.operations.room() == 0 {
+                self.ready.pop_front();
+                self.waiting.push_back(handle);
+                continue;
+            }
+            let id = self.operations.take(handle);
+            if let Some(message) = self.get_mut(handle) {
+                message.id = Some(id);
+            }
+            return Some(next);
         }
     }
 
