@@ -3,7 +3,9 @@
 import json
 import os
 import pathlib
+import select
 import subprocess
+import time
 
 import pytest
 from conftest import ROOT, Lab, eni, eventually, rule
@@ -201,3 +203,24 @@ def test_a_packet_program_of_ones_own(lab):
         assert program.returncode == 0
     finally:
         program.kill()
+
+
+def test_a_trace_is_followed(lab):
+    """What a driver does shows while it does it, in a process that goes on."""
+    follow = subprocess.Popen(
+        [*getattr(lab.card, "prefix", []), lab.card.program, "trace", "--state", str(lab.card.state), lab.near.id, "--follow"],
+        stdout=subprocess.PIPE, text=True,
+    )
+    try:
+        # Once the trace is on, a driver that starts and goes is in it.
+        assert select.select([follow.stdout], [], [], 20)[0] or follow.poll() is None
+        time.sleep(0.5)
+        lab.near.probe("frames-flood", lab.near.address, lab.far.address, PORT, 20, SMALL, 1)
+        seen, end = "", time.monotonic() + 20
+        while "DEV_CTL" not in seen:
+            assert time.monotonic() < end and follow.poll() is None, seen
+            if select.select([follow.stdout], [], [], 0.2)[0]:
+                seen += os.read(follow.stdout.fileno(), 65536).decode()
+    finally:
+        follow.terminate()
+        follow.wait()
