@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use super::{Failure, Output, client, print};
 use crate::control::admin::{Request, Status};
 use crate::control::link::CardStatus;
+use crate::protocol::Backend;
 use crate::state::StateDir;
 
 pub(super) fn run(state: &StateDir, output: Output) -> Result<ExitCode, Failure> {
@@ -14,6 +15,23 @@ pub(super) fn run(state: &StateDir, output: Output) -> Result<ExitCode, Failure>
         Output::Text => print::text(&text(state, &status))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says beside an instance's text, on standard error, that the card's instances are not what they usually are. JSON has it in
+/// `trinic status` and `trinic ls`.
+pub(super) fn tell_of_user_space(state: &StateDir, output: Output) {
+    let status: Result<Status, _> = client::ask_for(state, &Request::Status);
+    if output == Output::Text
+        && let Ok(status) = status
+        && let CardStatus::Up {
+            backend: Backend::UserSpace,
+            ..
+        } = status.card
+    {
+        print::progress(
+            "trinic: this card's instances are user-space stacks, not namespaces (`trinic ls` says why)",
+        );
+    }
 }
 
 fn text(state: &StateDir, status: &Status) -> String {
