@@ -134,15 +134,17 @@ class Guest:
 
     `kernel` is the Debian suite it comes from (KERNELS). `interfaces` are plugged in when the guest starts;
     `add` plugs more in. `modules` are loaded before anything else; interfaces of the drivers in `dhcp` are
-    configured by DHCP, also when they appear later. `files` maps paths in the guest to bytes.
+    configured by DHCP, also when they appear later. `files` maps paths in the guest to bytes. `arguments` are
+    more words for QEMU; `machine` are those that say what machine and memory it has, in place of the guest's own.
     """
 
     def __init__(self, kernel=KERNELS[0], interfaces=(), memory="512M", cpus=2, modules=("ena",), dhcp=("ena",),
-                 files=None, accelerator=None, append="", arguments=(), pass_fds=(), name="guest"):
+                 files=None, accelerator=None, append="", arguments=(), pass_fds=(), name="guest", machine=()):
         self.kernel, self.memory, self.cpus = kernel, memory, cpus
         self.accelerator = accelerator or best_accelerator()
         self.append = f"trinic.modules={','.join(modules)} trinic.dhcp={','.join(dhcp)} {append}"
         self.files, self.arguments, self.pass_fds = files or {}, list(arguments), list(pass_fds)
+        self.machine = list(machine)
         self.log = log_folder() / f"{name}-{kernel}-{os.getpid()}-{next(NUMBERS)}.log"
         self.devices, self.ports = {}, [None] * ROOT_PORTS
         self.at_start = [self.named(interface) for interface in interfaces]
@@ -188,12 +190,12 @@ class Guest:
         return self
 
     def command_line(self, channel: int, monitor: int, initrd: int) -> list:
-        # A shared memfd is what lets a vfio-user server map the guest's memory.
         words = ["-name", self.log.stem, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
         words += ["-accel", ACCELERATORS[self.accelerator], "-cpu", CPUS[self.accelerator]]
-        words += ["-smp", str(self.cpus), "-m", self.memory]
-        words += ["-object", f"memory-backend-memfd,id=memory,size={self.memory},share=on"]
-        words += ["-machine", "q35,memory-backend=memory"]
+        words += ["-smp", str(self.cpus)]
+        # A shared memfd is what lets a vfio-user server map the guest's memory.
+        memory = ["-object", f"memory-backend-memfd,id=memory,size={self.memory},share=on", "-m", self.memory]
+        words += self.machine or [*memory, "-machine", "q35,memory-backend=memory"]
         words += ["-serial", f"file:{self.log}"]
         words += ["-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control"]
         words += ["-chardev", f"socket,id=channel,fd={channel}", "-device", "virtio-serial-pci,max_ports=2"]
