@@ -9,14 +9,13 @@ import stat
 
 import pytest
 
+from harness import CLOCK
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GUESTS = ROOT / "target" / "guests"
 QEMU = pathlib.Path(os.environ.get("TRINIC_QEMU", GUESTS / "qemu-system-x86_64"))
 KERNEL = GUESTS / "kernels" / "trixie"
 NEWER_KERNEL = GUESTS / "kernels" / "trixie-backports"
-# 7.3 has each CPU answer for its clock while it takes the TSC, which an emulated one cannot in time on a loaded
-# machine: two starts were seen to end there. A TSC that needs no watching is not asked.
-CLOCK = "tsc=reliable"
 # On a loaded machine without KVM; 5 s on a quiet one.
 BOOT_S = 120
 
