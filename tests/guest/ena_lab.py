@@ -78,7 +78,7 @@ class EnaLab(Lab):
         path = self.folder / f"{address}.sock"
         said = self.card.run("attach", interface, "--vfio-user", str(path)).stdout
         assert "vfio-user-pci" in said and str(path) in said
-        self.functions[interface] = {"socket": path, "mac": made["MacAddress"], "address": address}
+        self.functions[interface] = {"socket": path, "mac": made["MacAddress"], "address": address, "said": said}
         self.functions[interface]["address6"] = made["Ipv6Addresses"][0]["Ipv6Address"]
         return interface
 
