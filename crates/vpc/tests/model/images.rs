@@ -248,7 +248,7 @@ fn is_held(world: &World, policing: Policing, id: &str) -> bool {
     let mut model = world.model.clone();
     model.policing = policing;
     let tables = compile(&model);
-    let mut found = tables.entries.iter().filter_map(|entry| match entry {
+    let mut found = tables.entries.values().filter_map(|entry| match entry {
         Entry::Interface(interface) if interface.instance_id.as_deref() == Some(id) => Some(interface),
         _ => None,
     });
