@@ -1,5 +1,5 @@
 //! Neither the device's datapath nor the user-mode driver allocates for a packet, of whatever size and placement.
-
+#![expect(clippy::unwrap_used, reason = "A test fails by panicking.")]
 // UNSAFETY: an allocator is an unsafe trait; the crate itself forbids unsafe code, and only this test has it.
 #![expect(
     unsafe_code,
