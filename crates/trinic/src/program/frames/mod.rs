@@ -272,11 +272,7 @@ impl Frames {
                 idle,
                 way,
             } => {
-                put(&"frames-echo");
-                put(carrier);
-                put(port);
-                put(&idle.as_millis());
-                put(way);
+                put_all(&mut put, [&"frames-echo", carrier, port, &idle.as_millis(), way]);
             }
             Self::RoundTrip {
                 carrier,
@@ -306,9 +302,7 @@ impl Frames {
                 put(&"frames-flood");
                 put(carrier);
                 path.words(&mut put);
-                put(&time.as_millis());
-                put(bytes);
-                put(connections);
+                put_load(&mut put, time, *bytes, *connections);
             }
             Self::Sink {
                 carrier,
@@ -316,19 +310,17 @@ impl Frames {
                 idle,
                 bytes,
             } => {
-                put(&"frames-sink");
-                put(carrier);
-                put(port);
-                put(&idle.as_millis());
-                put(bytes);
+                put_all(
+                    &mut put,
+                    [&"frames-sink", carrier, port, &idle.as_millis(), bytes],
+                );
             }
             Self::Core {
                 rounds,
                 bytes,
                 connections,
             } => {
-                let words: [&dyn fmt::Display; 4] = [&"frames-core", rounds, bytes, connections];
-                words.into_iter().for_each(put);
+                put_all(&mut put, [&"frames-core", rounds, bytes, connections]);
             }
             Self::Turns {
                 carriers,
@@ -340,17 +332,15 @@ impl Frames {
                 put(&"frames-turns");
                 carriers.iter().for_each(|carrier| put(carrier));
                 path.words(&mut put);
-                put(&time.as_millis());
-                put(bytes);
-                put(connections);
+                put_load(&mut put, time, *bytes, *connections);
             }
             Self::Pair {
                 time,
                 bytes,
                 connections,
             } => {
-                let words: [&dyn fmt::Display; 4] = [&"frames-pair", &time.as_millis(), bytes, connections];
-                words.into_iter().for_each(put);
+                put(&"frames-pair");
+                put_load(&mut put, time, *bytes, *connections);
             }
         }
         words
@@ -481,6 +471,17 @@ impl fmt::Display for Way {
             Self::Wait => "wait",
         })
     }
+}
+
+fn put_all<const N: usize>(put: &mut impl FnMut(&dyn fmt::Display), words: [&dyn fmt::Display; N]) {
+    words.into_iter().for_each(put);
+}
+
+/// The words of how much is sent.
+fn put_load(put: &mut impl FnMut(&dyn fmt::Display), time: &Duration, bytes: u16, connections: u32) {
+    put(&time.as_millis());
+    put(&bytes);
+    put(&connections);
 }
 
 fn first_port(word: &str) -> Result<u16> {
