@@ -301,8 +301,7 @@ impl Frames {
             } => {
                 put(&"frames-flood");
                 put(carrier);
-                path.words(&mut put);
-                put_load(&mut put, time, *bytes, *connections);
+                put_flow(&mut put, path, time, *bytes, *connections);
             }
             Self::Sink {
                 carrier,
@@ -331,16 +330,14 @@ impl Frames {
             } => {
                 put(&"frames-turns");
                 carriers.iter().for_each(|carrier| put(carrier));
-                path.words(&mut put);
-                put_load(&mut put, time, *bytes, *connections);
+                put_flow(&mut put, path, time, *bytes, *connections);
             }
             Self::Pair {
                 time,
                 bytes,
                 connections,
             } => {
-                put(&"frames-pair");
-                put_load(&mut put, time, *bytes, *connections);
+                put_all(&mut put, [&"frames-pair", &time.as_millis(), bytes, connections]);
             }
         }
         words
@@ -477,11 +474,16 @@ fn put_all<const N: usize>(put: &mut impl FnMut(&dyn fmt::Display), words: [&dyn
     words.into_iter().for_each(put);
 }
 
-/// The words of how much is sent.
-fn put_load(put: &mut impl FnMut(&dyn fmt::Display), time: &Duration, bytes: u16, connections: u32) {
-    put(&time.as_millis());
-    put(&bytes);
-    put(&connections);
+/// The words of what is sent between two ends.
+fn put_flow(
+    put: &mut impl FnMut(&dyn fmt::Display),
+    path: &Path,
+    time: &Duration,
+    bytes: u16,
+    connections: u32,
+) {
+    path.words(put);
+    put_all(put, [&time.as_millis(), &bytes, &connections]);
 }
 
 fn first_port(word: &str) -> Result<u16> {
