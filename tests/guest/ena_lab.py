@@ -160,6 +160,8 @@ def captured(guest: Guest, expression: str, interface="eth0"):
     """Frames that a guest's stack sees while the block runs; the list is filled when it ends."""
     frames = []
     log = "/tmp/capture.log"
+    # What the capture before said must not be taken for what this one says.
+    guest.check(f"rm -f {log}")
     running = guest.background(f"exec tcpdump -i {interface} -n -B 8192 -s 0 -U -w /tmp/capture {expression} 2>{log}")
     guest.eventually(f"grep -q 'listening on' {log}")
     yield frames
