@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn where_the_bytes_are_cut_makes_no_difference() {
-        // [SEC-3]: also around the length up to which pieces are joined.
+        // [SEC-3]: before, at and behind the ends of blocks.
         let sealer = Sealer::hello(&PairKey::new([3; 16]), Direction::Up, 0);
         let bytes: Vec<u8> = (0..200).collect();
         let whole = sealer.tag(&bytes, &[], &[]);

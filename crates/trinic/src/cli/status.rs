@@ -20,9 +20,8 @@ pub(super) fn run(state: &StateDir, output: Output) -> Result<ExitCode, Failure>
 /// Says beside an instance's text, on standard error, that the card's instances are not what they usually are. JSON has it in
 /// `trinic status` and `trinic ls`.
 pub(super) fn tell_of_user_space(state: &StateDir, output: Output) {
-    let status: Result<Status, _> = client::ask_for(state, &Request::Status);
     if output == Output::Text
-        && let Ok(status) = status
+        && let Ok(status) = client::ask_for::<Status>(state, &Request::Status)
         && let CardStatus::Up {
             backend: Backend::UserSpace,
             ..

@@ -36,7 +36,13 @@ pub(super) fn run(
     // Every connection is known before the clock counts.
     let warm_up = 2 * u64::from(connections) + WARM_UP_LEAST;
     let patience = Instant::now();
-    turns.take(|done| done.sent >= warm_up || patience.elapsed() > PATIENCE)?;
+    let warm = turns.take(|done| done.sent >= warm_up || patience.elapsed() > PATIENCE)?;
+    ensure!(
+        warm.sent >= warm_up,
+        "Only {} of {warm_up} frames went within {} s, so not every connection is known",
+        warm.sent,
+        PATIENCE.as_secs()
+    );
     let (start, cpu_start) = (Instant::now(), cpu_s());
     let done = turns.take(|_| start.elapsed() >= time)?;
     let (seconds, cpu_s) = (start.elapsed().as_secs_f64(), cpu_s() - cpu_start);
