@@ -102,6 +102,11 @@ impl Local for Memory {
         Ok(())
     }
 
+    fn lend(&self, _: u64, offset: u32, length: usize) -> Option<&[u8]> {
+        let start = offset as usize;
+        self.out.get(start..start + length)
+    }
+
     fn scatter(&mut self, _: u64, _: u32, _: &[u8]) -> Result<(), Gone> {
         Err(Gone)
     }

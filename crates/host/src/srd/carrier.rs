@@ -1,5 +1,6 @@
 //! One interface's datagrams in and out.
 
+use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use rustix::io::Errno;
 use trinic_srd::congestion::Controller;
 use trinic_srd::{Datagram, Endpoint, Instant, Local, Transmit};
 
+use super::lent::{self, Hole, Lender, MOST_HOLES, MOST_PIECES};
 use super::socket::{Path, Receiver, Sent};
 use crate::clock::monotonic_ns;
 use crate::epoll::Waker;
@@ -77,6 +79,8 @@ pub struct Counters {
     pub unreachable: u64,
     /// Not sent: the kernel refused it for another reason.
     pub refused: u64,
+    /// Not sent: what the interface lent was gone.
+    pub withdrawn: u64,
     /// Not sent: an address of the other IP version, or a path without a socket.
     pub misdirected: u64,
     /// Received, but longer than 64 KiB.
@@ -109,6 +113,8 @@ pub struct Carrier {
     /// Whether datagrams came in groups the last time.
     grouped: bool,
     out: Box<[u8]>,
+    /// What of `out` was not written, because the interface lends it.
+    holes: Vec<Hole>,
     pending: Option<Pending>,
     counters: Counters,
 }
@@ -147,6 +153,7 @@ impl Carrier {
             received: vec![Received::default(); SLOTS].into(),
             grouped: false,
             out: vec![0; OUT_BYTES].into(),
+            holes: Vec::with_capacity(MOST_HOLES),
             pending: None,
             counters: Counters::default(),
         })
@@ -261,8 +268,13 @@ impl Carrier {
         let now = Self::now();
         for batch in 0..TRANSMIT_BATCHES {
             if self.pending.is_none() {
-                let transmit = endpoint.poll_transmit(now, local, &mut self.out, MOST_SEGMENTS);
-                self.pending = transmit.map(|transmit| Pending {
+                let Some(transmit) = self.write_batch(now, endpoint, local) else {
+                    return batch > 0;
+                };
+                if self.send_lent(transmit, local) {
+                    continue;
+                }
+                self.pending = Some(Pending {
                     transmit,
                     done: 0,
                     since: None,
@@ -297,6 +309,51 @@ impl Carrier {
         }
         let sent = self.transmit(endpoint, local);
         Ok(received || due || sent)
+    }
+
+    /// Has the endpoint write a batch. What the interface lends is left open in it, unless tags may cover payloads: then the endpoint has to read it.
+    fn write_batch<C: Controller>(
+        &mut self,
+        now: Instant,
+        endpoint: &mut Endpoint<C>,
+        local: &mut impl Local,
+    ) -> Option<Transmit> {
+        self.holes.clear();
+        if endpoint.config().cover_payload {
+            return endpoint.poll_transmit(now, local, &mut self.out, MOST_SEGMENTS);
+        }
+        let mut lender = Lender::new(local, &mut self.holes, &self.out);
+        endpoint.poll_transmit(now, &mut lender, &mut self.out, MOST_SEGMENTS)
+    }
+
+    /// Sends a batch with what is lent from where it lies. If that cannot be, it is made whole; whether there is nothing left to send.
+    fn send_lent(&mut self, transmit: Transmit, local: &mut impl Local) -> bool {
+        if self.holes.is_empty() {
+            return false;
+        }
+        let Transmit {
+            address,
+            path,
+            bytes,
+            segment,
+        } = transmit;
+        let datagrams = u64::try_from(bytes.div_ceil(segment.max(1))).unwrap_or(u64::MAX);
+        let path = self.paths.get(usize::from(path));
+        if let Some(path) = path.filter(|_| address.is_ipv4() == self.receiver.address.is_ipv4()) {
+            let mut pieces = [IoSlice::new(&[]); MOST_PIECES];
+            let count = lent::pieces(&self.out[..bytes], &self.holes, local, &mut pieces);
+            let sent = count.and_then(|count| path.send_pieces(address, &pieces[..count], segment));
+            if matches!(sent, Some(Sent::Taken(_))) {
+                self.counters.send_calls += 1;
+                self.counters.sent += datagrams;
+                return true;
+            }
+        }
+        let whole = lent::fill(&mut self.out[..bytes], &self.holes, local).is_ok();
+        if !whole {
+            self.counters.withdrawn += datagrams;
+        }
+        !whole
     }
 
     /// Hands a batch to the kernel; what is left of it if there was no room.
