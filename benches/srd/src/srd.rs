@@ -21,7 +21,7 @@ use crate::load::{Load, Watch};
 #[derive(Clone, Debug)]
 pub(crate) struct Tuning {
     config: Config,
-    busy: Duration,
+    busy: Option<Duration>,
     offload: bool,
 }
 
@@ -29,7 +29,7 @@ impl Tuning {
     pub(crate) fn parse(words: &[&str]) -> Result<Self> {
         let mut tuning = Self {
             config: kernel_config(9_000),
-            busy: Duration::ZERO,
+            busy: None,
             offload: true,
         };
         for word in words {
@@ -46,7 +46,7 @@ impl Tuning {
                 "queue_us" => config.queue_delay = time,
                 "ack_us" => config.ack_delay = time,
                 "timeout_us" => config.least_timeout = time,
-                "busy_us" => tuning.busy = time,
+                "busy_us" => tuning.busy = Some(time),
                 "offload" => tuning.offload = value != 0,
                 _ => bail!("`{key}` is no setting"),
             }
@@ -56,11 +56,12 @@ impl Tuning {
 
     fn open(&self, own: IpAddr) -> Result<(Carrier, Endpoint)> {
         wait_exactly()?;
+        let usual = Options::new(own);
         let options = Options {
             paths: self.config.paths,
-            busy: self.busy,
+            busy: self.busy.unwrap_or(usual.busy),
             segmentation: self.offload,
-            ..Options::new(own)
+            ..usual
         };
         let mut entropy = [0; 16];
         File::open("/dev/urandom")?.read_exact(&mut entropy)?;
