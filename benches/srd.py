@@ -120,7 +120,9 @@ class Net:
         for space in spaces:
             sh(f"ip netns add {space} && ip -n {space} link set lo up")
             sh(f"ip netns exec {space} sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 "
-               "net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.fib_multipath_hash_policy=1")
+               "net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.fib_multipath_hash_policy=1 "
+               # Where the machine's choice is BBR, a connection begins with its pacing and keeps that when it is told to use another.
+               "net.ipv4.tcp_congestion_control=reno")
         for cable in range(CABLES):
             if delay is None:
                 sh(f"ip link add c{cable} mtu {MTU} netns {self.one} type veth peer name c{cable} mtu {MTU} netns {self.two}")

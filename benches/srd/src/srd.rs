@@ -21,7 +21,7 @@ use crate::load::{Load, Watch};
 #[derive(Clone, Debug)]
 pub(crate) struct Tuning {
     config: Config,
-    busy: Duration,
+    busy: Option<Duration>,
     offload: bool,
 }
 
@@ -29,7 +29,7 @@ impl Tuning {
     pub(crate) fn parse(words: &[&str]) -> Result<Self> {
         let mut tuning = Self {
             config: kernel_config(9_000),
-            busy: Duration::ZERO,
+            busy: None,
             offload: true,
         };
         for word in words {
@@ -47,7 +47,7 @@ impl Tuning {
                 "ack_us" => config.ack_delay = time,
                 "timeout_us" => config.least_timeout = time,
                 "burst" => config.burst = Some(u16::try_from(value)?),
-                "busy_us" => tuning.busy = time,
+                "busy_us" => tuning.busy = Some(time),
                 "offload" => tuning.offload = value != 0,
                 _ => bail!("`{key}` is no setting"),
             }
@@ -57,11 +57,12 @@ impl Tuning {
 
     fn open(&self, own: IpAddr) -> Result<(Carrier, Endpoint)> {
         wait_exactly()?;
+        let usual = Options::new(own);
         let options = Options {
             paths: self.config.paths,
-            busy: self.busy,
+            busy: self.busy.unwrap_or(usual.busy),
             segmentation: self.offload,
-            ..Options::new(own)
+            ..usual
         };
         let mut entropy = [0; 16];
         File::open("/dev/urandom")?.read_exact(&mut entropy)?;
@@ -101,6 +102,11 @@ impl Local for Memory {
         let from = self.out.get(start..start + into.len()).ok_or(Gone)?;
         into.copy_from_slice(from);
         Ok(())
+    }
+
+    fn lend(&self, _: u64, offset: u32, length: usize) -> Option<&[u8]> {
+        let start = offset as usize;
+        self.out.get(start..start + length)
     }
 
     fn scatter(&mut self, _: u64, _: u32, _: &[u8]) -> Result<(), Gone> {

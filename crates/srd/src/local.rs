@@ -49,6 +49,13 @@ pub trait Local {
     /// [`Gone`] makes the message fail as withdrawn.
     fn gather(&mut self, payload: u64, offset: u32, into: &mut [u8]) -> Result<(), Gone>;
 
+    /// Lends `length` bytes that [`Local::gather`] would copy, for a carrier that can send them from where they lie. The engine itself never asks. None, unless the
+    /// interface says otherwise: they can only be copied.
+    fn lend(&self, payload: u64, offset: u32, length: usize) -> Option<&[u8]> {
+        let _ = (payload, offset, length);
+        None
+    }
+
     /// Places bytes of an RDMA read's response: at `offset` of the memory that the request named.
     ///
     /// # Errors

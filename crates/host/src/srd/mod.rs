@@ -5,6 +5,7 @@
 //! [`Carrier::receive`] and [`Carrier::transmit`] itself.
 
 mod carrier;
+mod lent;
 mod socket;
 
 use std::time::Duration;

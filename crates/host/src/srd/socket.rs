@@ -1,6 +1,6 @@
 //! The sockets of a carrier, and what the kernel is told about them.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -155,6 +155,13 @@ impl Path {
             }
             _ => outcome(result),
         }
+    }
+
+    /// Hands datagrams of `segment` bytes over, which lie in several pieces. None if it cannot cut what is more than one; they then have to be in one piece.
+    pub(super) fn send_pieces(&self, to: SocketAddr, pieces: &[IoSlice<'_>], segment: usize) -> Option<Sent> {
+        let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+        (self.offload || bytes <= segment)
+            .then(|| outcome(sys::send_pieces(self.fd.as_fd(), to, pieces, segment)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! UDP datagrams, many with one system call, and the control messages that tell their size and their ECN field.
 
 use std::ffi::{c_int, c_void};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
@@ -89,10 +89,10 @@ pub(crate) fn send_datagrams(
     segment: usize,
     offload: bool,
 ) -> io::Result<usize> {
-    let mut name = Name::new(to);
     if offload || bytes.len() <= segment {
-        return send_one(socket, &mut name, bytes, segment);
+        return send_pieces(socket, to, &[IoSlice::new(bytes)], segment);
     }
+    let mut name = Name::new(to);
     let mut vectors = [NO_VECTOR; MOST_SEGMENTS];
     // SAFETY: mmsghdr is plain data for which all zeroes is a legal value.
     let mut messages: [libc::mmsghdr; MOST_SEGMENTS] = unsafe { std::mem::zeroed() };
@@ -115,19 +115,27 @@ pub(crate) fn send_datagrams(
     Ok((count * segment).min(bytes.len()))
 }
 
-/// One `sendmsg`; more than a segment is cut on its way.
-fn send_one(socket: BorrowedFd<'_>, name: &mut Name, bytes: &[u8], segment: usize) -> io::Result<usize> {
-    let mut vector = vector_of(bytes);
-    let mut message = header(name, &mut vector);
+/// Sends the bytes of several pieces, one after the other, as one message of datagrams of `segment` bytes each, which the kernel or the card cuts if it is more than one
+/// (`UDP_SEGMENT`). Waits for nothing. Says how many bytes were taken: all.
+pub(crate) fn send_pieces(
+    socket: BorrowedFd<'_>,
+    to: SocketAddr,
+    pieces: &[IoSlice<'_>],
+    segment: usize,
+) -> io::Result<usize> {
+    let mut name = Name::new(to);
+    // IoSlice is laid out as iovec. Source: its documentation. The kernel does not write through it: it is a message that is sent.
+    let mut message = header(&mut name, pieces.as_ptr().cast_mut().cast::<libc::iovec>());
+    message.msg_iovlen = pieces.len();
     let mut control = [0_u64; 3];
-    if bytes.len() > segment {
+    if pieces.iter().map(|piece| piece.len()).sum::<usize>() > segment {
         let size = u16::try_from(segment).map_err(|_| io::Error::from_raw_os_error(libc::EMSGSIZE))?;
         write_segment_size(&mut control, size);
         message.msg_control = control.as_mut_ptr().cast::<c_void>();
         message.msg_controllen = size_of_val(&control);
     }
-    // SAFETY: the message points to the name, to one iovec over `bytes` and to a control buffer of the length given, which the kernel only reads; all of it
-    // outlives the call.
+    // SAFETY: the message points to the name, to as many iovecs as there are pieces, each over borrowed bytes, and to a control buffer of the length given, all of
+    // which the kernel only reads; all of it outlives the call.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT) };
     if sent < 0 {
         return Err(io::Error::last_os_error());
@@ -184,7 +192,7 @@ fn vector_of(bytes: &[u8]) -> libc::iovec {
     }
 }
 
-fn header(name: &mut Name, vector: &mut libc::iovec) -> libc::msghdr {
+fn header(name: &mut Name, vector: *mut libc::iovec) -> libc::msghdr {
     let (pointer, length) = name.parts();
     // SAFETY: msghdr is plain data for which all zeroes is a legal value.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };

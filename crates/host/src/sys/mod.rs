@@ -23,7 +23,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-pub(crate) use datagram::{MOST_SEGMENTS, Received, receive_datagrams, send_datagrams};
+pub(crate) use datagram::{MOST_SEGMENTS, Received, receive_datagrams, send_datagrams, send_pieces};
 pub(crate) use event::raise_event;
 pub(crate) use fault::Faults;
 pub(crate) use mapping::Mapping;

@@ -1,5 +1,6 @@
 //! Two carriers, each with an endpoint, over loopback and over a cable.
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,8 @@ use trinic_host::NetNs;
 use trinic_host::link::{Address, Netlink, VethEnd};
 use trinic_host::srd::{Carrier, Options, SRD_PORT, kernel_config};
 use trinic_srd::{
-    Action, Config, Endpoint, Event, Gid, Gone, Incoming, Local, PairKey, Peer, PeerId, Refusal, Remote,
-    Request,
+    Action, Config, Endpoint, Event, Failure, Gid, Gone, Incoming, Local, PairKey, Peer, PeerId, Refusal,
+    Remote, Request,
 };
 
 use crate::support::Host;
@@ -17,14 +18,21 @@ use crate::support::Host;
 pub(crate) fn trials(host: &Host) -> Vec<Trial> {
     vec![
         host.plain_trial("srd_messages_and_rdma_both_ways", || {
-            both_ways(IpAddr::V4(Ipv4Addr::LOCALHOST), true);
+            both_ways(IpAddr::V4(Ipv4Addr::LOCALHOST), true, false);
         }),
         host.plain_trial("srd_without_segmentation", || {
-            both_ways(IpAddr::V4(Ipv4Addr::LOCALHOST), false);
+            both_ways(IpAddr::V4(Ipv4Addr::LOCALHOST), false, false);
         }),
         host.plain_trial("srd_over_ipv6", || {
-            both_ways(IpAddr::V6(Ipv6Addr::LOCALHOST), true)
+            both_ways(IpAddr::V6(Ipv6Addr::LOCALHOST), true, false)
         }),
+        host.plain_trial("srd_sends_what_is_lent", || {
+            both_ways(IpAddr::V4(Ipv4Addr::LOCALHOST), true, true);
+            both_ways(IpAddr::V4(Ipv4Addr::LOCALHOST), false, true);
+            both_ways(IpAddr::V6(Ipv6Addr::LOCALHOST), true, true);
+        }),
+        host.plain_trial("srd_covered_payload_is_copied", covered_payload_is_copied),
+        host.plain_trial("srd_what_was_lent_and_is_gone_is_not_sent", lent_and_gone),
         host.plain_trial("srd_paths_are_source_ports", paths_are_source_ports),
         host.plain_trial("srd_paced_window_goes_in_bursts", paced_window),
         host.plain_trial("srd_marks_are_counted", marks_are_counted),
@@ -46,6 +54,11 @@ struct Memory {
     /// The one memory region; its key is 7.
     region: Vec<u8>,
     arrived: Vec<Vec<u8>>,
+    /// Whether it lends what is sent, and how often it was asked to.
+    lends: bool,
+    lent: Cell<u64>,
+    /// After having lent so often it lends no more, and has nothing to copy either.
+    most_lent: Option<u64>,
 }
 
 impl Memory {
@@ -62,9 +75,21 @@ impl Memory {
 
 impl Local for Memory {
     fn gather(&mut self, payload: u64, offset: u32, into: &mut [u8]) -> Result<(), Gone> {
+        if self.most_lent.is_some_and(|most| self.lent.get() >= most) {
+            return Err(Gone);
+        }
         let out = &self.out[usize::try_from(payload).unwrap()];
         into.copy_from_slice(&out[offset as usize..offset as usize + into.len()]);
         Ok(())
+    }
+
+    fn lend(&self, payload: u64, offset: u32, length: usize) -> Option<&[u8]> {
+        if !self.lends || self.most_lent.is_some_and(|most| self.lent.get() >= most) {
+            return None;
+        }
+        self.lent.set(self.lent.get() + 1);
+        let out = self.out.get(usize::try_from(payload).ok()?)?;
+        out.get(offset as usize..offset as usize + length)
     }
 
     fn scatter(&mut self, payload: u64, offset: u32, bytes: &[u8]) -> Result<(), Gone> {
@@ -202,13 +227,14 @@ fn pattern(length: usize, seed: usize) -> Vec<u8> {
         .collect()
 }
 
-fn both_ways(address: IpAddr, segmentation: bool) {
+fn both_ways(address: IpAddr, segmentation: bool, lends: bool) {
     let options = Options {
         segmentation,
         ..options(address)
     };
     let mut sides = pair([&options, &options]);
     for side in &mut sides {
+        side.memory.lends = lends;
         side.memory.out = (0..2_000)
             .map(|place| pattern(place * 4 + place % 5, place))
             .collect();
@@ -254,6 +280,8 @@ fn both_ways(address: IpAddr, segmentation: bool) {
             0,
             "{counters:?}"
         );
+        assert_eq!(counters.withdrawn, 0);
+        assert_eq!(side.memory.lent.get() > 2_000, lends);
         assert_eq!(side.endpoint.stats().bad_tag, 0);
     }
 }
@@ -285,6 +313,63 @@ fn paced_window() {
     };
     assert!(datagrams_a_call(None) > 2);
     assert!(datagrams_a_call(Some(2)) <= 2);
+}
+
+/// The engine has to read what its tags cover.
+fn covered_payload_is_copied() {
+    let options = options(Ipv4Addr::LOCALHOST.into());
+    let config = Config {
+        cover_payload: true,
+        ..patient()
+    };
+    let mut sides = [1, 2].map(|name| Side::new(&options, config.clone(), name));
+    let addresses = [sides[0].carrier.address(), sides[1].carrier.address()];
+    sides[0].meet(2, addresses[1]);
+    sides[1].meet(1, addresses[0]);
+    sides[0].memory.lends = true;
+    sides[0].memory.out = vec![pattern(100_000, 3)];
+    sides[1].memory.region = vec![0; 100_000];
+    sides[0].submit(|_| Action::Write {
+        key: 7,
+        address: 0,
+        immediate: None,
+    });
+    complete(&mut sides, [1, 0]);
+    assert!(sides[1].memory.region == pattern(100_000, 3));
+    assert_eq!(sides[0].memory.lent.get(), 0);
+    assert_eq!(sides[1].endpoint.stats().bad_tag, 0);
+}
+
+/// The place of what is lent is left open in a batch; it must not go out like that.
+fn lent_and_gone() {
+    let options = options(Ipv4Addr::LOCALHOST.into());
+    let mut sides = pair([&options, &options]);
+    sides[0].memory.out = vec![pattern(100, 1)];
+    sides[0].submit(|_| Action::Send { immediate: None });
+    complete(&mut sides, [1, 0]);
+    sides[0].memory.out = vec![pattern(8_000, 2)];
+    sides[0].memory.lends = true;
+    sides[0].memory.most_lent = Some(1);
+    sides[0].submit(|_| Action::Send { immediate: None });
+    let start = Instant::now();
+    let event = loop {
+        assert!(start.elapsed() < Duration::from_secs(20), "{sides:#?}");
+        for Side {
+            carrier,
+            endpoint,
+            memory,
+            ..
+        } in &mut sides
+        {
+            carrier.turn(endpoint, memory, Duration::from_micros(50)).unwrap();
+        }
+        if let Some(event) = sides[0].endpoint.poll_event() {
+            break event;
+        }
+    };
+    assert_eq!(event.result, Err(Failure::Withdrawn));
+    assert_eq!(sides[0].carrier.counters().withdrawn, 1);
+    assert_eq!(sides[1].memory.arrived.len(), 1, "only the first message");
 }
 
 fn paths_are_source_ports() {
