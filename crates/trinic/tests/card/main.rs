@@ -14,6 +14,8 @@ mod adoption;
 mod ena_devices;
 mod ena_guest;
 mod ena_hostile;
+#[path = "../../../host/tests/host/files.rs"]
+mod files;
 mod harness;
 mod instances;
 mod traffic;
@@ -39,6 +41,10 @@ fn main() {
     .flatten()
     .map(|(name, test)| harness::trial(name, missing.as_deref(), test))
     .collect();
+    trials.extend(ena_hostile::file_trials().into_iter().map(|(name, lacks, test)| {
+        let missing = missing.as_deref().or(lacks.as_deref());
+        harness::trial(name, missing, test)
+    }));
     trials.extend(
         userspace::trials()
             .into_iter()
