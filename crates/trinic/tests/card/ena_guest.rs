@@ -104,6 +104,11 @@ impl<B: Bus> Guest<B> {
             llq,
             ..Config::default()
         };
+        Self::probe_with(n, bus, config)
+    }
+
+    /// As [`Self::probe`], with a configuration of the test's own.
+    pub(crate) fn probe_with(n: u8, bus: B, config: Config) -> Self {
         let (driver, pairs, buffers) = Driver::probe(bus, config).unwrap();
         let mut guest = Self {
             n,
@@ -118,8 +123,13 @@ impl<B: Bus> Guest<B> {
 
     /// Posts buffers, leaving enough to send from.
     pub(crate) fn post(&mut self) {
+        // Of each queue's own 512 buffers 255, of fewer three quarters.
+        let each = (self.buffers.len() / self.pairs.len())
+            .div_ceil(4)
+            .saturating_mul(3)
+            .min(255);
         for pair in &mut self.pairs {
-            let mut some = self.buffers.split_off(self.buffers.len().saturating_sub(255));
+            let mut some = self.buffers.split_off(self.buffers.len().saturating_sub(each));
             pair.rx.refill(&mut some).unwrap();
             self.buffers.append(&mut some);
         }

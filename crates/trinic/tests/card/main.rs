@@ -14,6 +14,7 @@ mod adoption;
 mod ena_devices;
 mod ena_guest;
 mod ena_hostile;
+mod ena_queues;
 #[path = "../../../host/tests/host/files.rs"]
 mod files;
 mod harness;
@@ -36,6 +37,7 @@ fn main() {
         adoption::trials(),
         ena_devices::trials(),
         ena_hostile::trials(),
+        ena_queues::trials(),
     ]
     .into_iter()
     .flatten()
