@@ -573,8 +573,8 @@ impl Worker {
         due.min(self.housekeeping_at).since(now)
     }
 
-    /// Handles waiting messages; `false` = end.
-    fn handle_messages(&mut self) -> bool {
+    /// Handles messages that wait, 64 at most, as the beginning of a [`Self::step`]; `false` = end.
+    pub fn handle_messages(&mut self) -> bool {
         if !self.doorbell.answer() {
             return true;
         }

@@ -10,6 +10,7 @@
 )]
 
 mod allocations;
+mod neighbours;
 mod packets;
 mod rig;
 
@@ -26,8 +27,9 @@ fn main() {
         userns::enter().unwrap();
     }
     let taps = probe.taps.problem.as_deref();
-    let trials = allocations::trials()
+    let trials = [allocations::trials(), neighbours::trials()]
         .into_iter()
+        .flatten()
         .map(|(name, needs_taps, test)| trial(name, taps.filter(|_| needs_taps), test))
         .collect();
     libtest_mimic::run(&arguments, trials).exit();

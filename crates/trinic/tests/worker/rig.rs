@@ -15,9 +15,13 @@ use trinic::card::services::Services;
 use trinic::card::worker::{Handle, Message, Visit, Worker};
 use trinic::protocol::{FunctionKind, InterfaceSpec};
 use trinic_ena::driver::{Buffer, Config, Driver, Frame, QueuePair, Request};
+use trinic_ena::spec::registers::ResetReason;
+use trinic_host::guest_memory::OwnMemory;
 use trinic_host::port::{Port, Written};
 use trinic_host::vfio_user::{Client, ClientOptions};
 use trinic_host::vnet::{VNET_HEADER_BYTES, VnetHeader};
+use trinic_pci::Bus;
+use trinic_pci::bus::BusError;
 use trinic_switch::tables::{
     Entry, Interface, Revision, Route, RouteTable, Rule, RulePeer, RuleProtocol, SecurityGroup, Subnet,
     Tables, Target, TrackingTimeouts, Vpc,
@@ -68,11 +72,14 @@ impl Rig {
     /// A function and its driver, half of whose buffers are posted.
     pub(crate) fn driver(&self, n: u8, config: Config) -> End {
         let socket = self.function(n, config.queue_pairs.into());
-        let options = ClientOptions::default();
+        let options = ClientOptions {
+            dma_bytes: 128 << 20,
+            ..ClientOptions::default()
+        };
         let client = Client::connect(&socket, &options).unwrap();
-        let (driver, pairs, mut spare) = Driver::probe(client, config).unwrap();
+        let (driver, pairs, mut spare) = Driver::probe(Spy::new(client), config).unwrap();
         let mut end = End {
-            _driver: driver,
+            driver,
             pairs,
             spare: Vec::with_capacity(spare.len()),
             frames: Vec::with_capacity(1024),
@@ -88,6 +95,17 @@ impl Rig {
         self.handle
             .connect(Some(format!("eni-{n}").into()), plug)
             .unwrap()
+    }
+
+    /// Ends the worker's thread, and gives the worker. Drivers that go after this would wait for it until it is dropped.
+    pub(crate) fn stop(&mut self) -> Worker {
+        self.handle.send(Message::Stop).unwrap();
+        self.worker.take().unwrap().join().unwrap().unwrap()
+    }
+
+    /// Runs something between two turns of the worker, and does not wait for it.
+    pub(crate) fn later(&self, visit: impl FnOnce(&mut Visit<'_>) + Send + 'static) {
+        self.handle.send(Message::Visit(Box::new(visit))).unwrap();
     }
 
     /// Runs something on the worker's thread that itself allocates nothing there; the answer comes by a place that
@@ -116,9 +134,8 @@ impl Drop for Rig {
 
 /// A driver, its queues and what it has beside them.
 pub(crate) struct End {
-    /// Held: it is what the function is told by.
-    _driver: Driver<Client>,
-    pub(crate) pairs: Vec<QueuePair<Client>>,
+    pub(crate) driver: Driver<Spy>,
+    pub(crate) pairs: Vec<QueuePair<Spy>>,
     pub(crate) spare: Vec<Buffer>,
     frames: Vec<Frame>,
 }
@@ -134,6 +151,31 @@ impl End {
             self.frames.push(frame);
         }
         assert_eq!(tx.transmit(&mut self.frames).unwrap(), count);
+    }
+
+    /// As [`Self::send`], as often as there are buffers and room in the ring.
+    pub(crate) fn send_what_fits(&mut self, bytes: &[u8], request: Request) {
+        let tx = &mut self.pairs[0].tx;
+        tx.reclaim(&mut self.spare).unwrap();
+        while let Some(buffer) = self.spare.pop() {
+            let mut frame = Frame::copied(buffer, tx.memory(), bytes).unwrap();
+            frame.request = request;
+            self.frames.push(frame);
+            if self.frames.len() == 128 {
+                break;
+            }
+        }
+        tx.transmit(&mut self.frames).unwrap();
+        self.frames
+            .drain(..)
+            .for_each(|frame| frame.into_buffers(&mut self.spare));
+    }
+
+    /// Resets the function and makes its queues again.
+    pub(crate) fn reset(&mut self, reason: ResetReason) {
+        self.driver
+            .reset(reason, &mut self.pairs, &mut self.spare)
+            .unwrap();
     }
 
     /// Takes what came and what was completed; how many frames came.
@@ -172,6 +214,57 @@ impl End {
             pair.rx.refill(&mut some).unwrap();
             self.spare.append(&mut some);
         }
+    }
+}
+
+/// A client that remembers what was allocated.
+#[derive(Debug)]
+pub(crate) struct Spy {
+    client: Client,
+    allocated: Vec<u64>,
+}
+
+impl Spy {
+    fn new(client: Client) -> Self {
+        Self {
+            client,
+            allocated: Vec::new(),
+        }
+    }
+
+    /// Addresses of what was allocated, in order.
+    pub(crate) fn allocated(&self) -> &[u64] {
+        &self.allocated
+    }
+}
+
+impl Bus for Spy {
+    type Memory = OwnMemory;
+
+    fn memory(&self) -> &OwnMemory {
+        self.client.memory()
+    }
+
+    fn allocate(&mut self, length: usize, align: usize) -> Result<u64, BusError> {
+        let address = self.client.allocate(length, align)?;
+        self.allocated.push(address);
+        Ok(address)
+    }
+
+    fn register_read(&self, bar: u8, offset: u64) -> Result<u32, BusError> {
+        self.client.register_read(bar, offset)
+    }
+
+    fn register_write(&self, bar: u8, offset: u64, value: u32) -> Result<(), BusError> {
+        self.client.register_write(bar, offset, value)
+    }
+
+    fn push(&self, bar: u8, offset: u64, bytes: &[u8]) -> Result<(), BusError> {
+        self.client.push(bar, offset, bytes)
+    }
+
+    fn wait(&self, vector: u16, timeout: Duration) -> Result<bool, BusError> {
+        self.client.wait(vector, timeout)
     }
 }
 
