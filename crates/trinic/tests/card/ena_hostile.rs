@@ -39,8 +39,11 @@ pub(crate) fn trials() -> Vec<(&'static str, fn())> {
     ]
 }
 
+/// A trial's name, what is missing for it, and the trial.
+type FileTrial = (&'static str, Option<String>, fn());
+
 /// Those whose memory is of some kind, and what is missing for it.
-pub(crate) fn file_trials() -> Vec<(&'static str, Option<String>, fn())> {
+pub(crate) fn file_trials() -> Vec<FileTrial> {
     vec![
         ("ena_hostile_truncation", None, || truncation(Kind::Memfd)),
         (

@@ -296,27 +296,33 @@ fn doorbells() {
     assert!(packets > 0, "{packets}");
 }
 
-/// As many commands as the worker takes before a turn, each of which makes a queue or takes all away.
+/// More commands than the worker takes before all the neighbour's turns, each of which makes a queue or takes all away.
 fn churn() {
+    /// Commands before a turn.
+    const COMMANDS: u64 = 64;
     let mut scene = Scene::new(small(1), small(1));
     let made = Arc::new(AtomicU64::new(0));
-    let seen = made.clone();
-    scene.beside(&mut |_, rig| {
-        for number in 0..64_u64 {
-            let made = made.clone();
-            rig.later(move |inside| {
-                let now = inside.now;
-                let change = if number % 8 == 0 {
-                    Change::Reset
-                } else {
-                    Change::CreateTx(0, queue())
-                };
-                inside.device(ATTACKER).unwrap().apply(change, now);
-                made.fetch_add(1, Ordering::Relaxed);
-            });
-        }
-    });
-    assert_eq!(seen.load(Ordering::Relaxed), 64 * TURNS as u64);
+    for number in 0..2 * COMMANDS * TURNS as u64 {
+        let made = made.clone();
+        scene.rig.later(move |inside| {
+            let now = inside.now;
+            let change = if number % 8 == 0 {
+                Change::Reset
+            } else {
+                Change::CreateTx(0, queue())
+            };
+            inside.device(ATTACKER).unwrap().apply(change, now);
+            made.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+    scene.near.send(&scene.frame, Request::default(), FRAMES);
+    let mut arrived = 0;
+    for turn in 1..=TURNS {
+        assert!(scene.worker.step().unwrap());
+        arrived += scene.far.receive();
+        assert_eq!(arrived, turn * BATCH_PACKETS);
+        assert_eq!(made.load(Ordering::Relaxed), turn as u64 * COMMANDS);
+    }
 }
 
 fn queue() -> TxQueue {
