@@ -21,7 +21,7 @@ pub use packet::{
     Checksum, Fragment, MAX_FRAME_BYTES, MAX_RX_BUFFERS, MAX_TX_BUFFERS, MAX_TX_DESCRIPTORS, Offload,
     Payload, Segmentation, TxPacket, WINDOW_BYTES,
 };
-pub use path::{Datapath, Disposition, Limits};
+pub use path::{Datapath, Disposition, Limits, SEGMENT_WORK, TURN_WORK};
 pub use refusal::{Faults, RxDrop, RxFault, TxFault};
 
 /// What the control half changes in the datapath half.

@@ -69,7 +69,19 @@ impl Counters {
         }
     }
 
+    pub(crate) fn allowances(&self) -> AllowanceCounters {
+        AllowanceCounters {
+            bw_in_exceeded: self.bw_in_exceeded,
+            bw_out_exceeded: self.bw_out_exceeded,
+            pps_exceeded: self.pps_exceeded,
+            conntrack_exceeded: self.drops[DropReason::ConntrackFull.index()],
+            linklocal_exceeded: self.drops[DropReason::LinkLocalAllowance.index()],
+            conntrack_available: 0,
+        }
+    }
+
     pub(crate) fn snapshot(&self) -> CountersSnapshot {
+        let allowances = self.allowances();
         CountersSnapshot {
             packets_out: self.packets_out,
             bytes_out: self.bytes_out,
@@ -84,14 +96,32 @@ impl Counters {
                 .collect(),
             conntrack_entries: 0,
             conntrack_limit: 0,
-            bw_in_allowance_exceeded: self.bw_in_exceeded,
-            bw_out_allowance_exceeded: self.bw_out_exceeded,
-            pps_allowance_exceeded: self.pps_exceeded,
-            conntrack_allowance_exceeded: self.drops[DropReason::ConntrackFull.index()],
-            linklocal_allowance_exceeded: self.drops[DropReason::LinkLocalAllowance.index()],
-            conntrack_allowance_available: 0,
+            bw_in_allowance_exceeded: allowances.bw_in_exceeded,
+            bw_out_allowance_exceeded: allowances.bw_out_exceeded,
+            pps_allowance_exceeded: allowances.pps_exceeded,
+            conntrack_allowance_exceeded: allowances.conntrack_exceeded,
+            linklocal_allowance_exceeded: allowances.linklocal_exceeded,
+            conntrack_allowance_available: allowances.conntrack_available,
         }
     }
+}
+
+/// Those of [`CountersSnapshot`] that a driver asks for, by the same names. A device asks every second, so they take no
+/// memory, which the map of the drops does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AllowanceCounters {
+    /// See [`CountersSnapshot::bw_in_allowance_exceeded`].
+    pub bw_in_exceeded: u64,
+    /// See [`CountersSnapshot::bw_out_allowance_exceeded`].
+    pub bw_out_exceeded: u64,
+    /// See [`CountersSnapshot::pps_allowance_exceeded`].
+    pub pps_exceeded: u64,
+    /// See [`CountersSnapshot::conntrack_allowance_exceeded`].
+    pub conntrack_exceeded: u64,
+    /// See [`CountersSnapshot::linklocal_allowance_exceeded`].
+    pub linklocal_exceeded: u64,
+    /// See [`CountersSnapshot::conntrack_allowance_available`].
+    pub conntrack_available: u64,
 }
 
 /// The counters of one interface, or of the internet, at one moment.

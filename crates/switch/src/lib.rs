@@ -33,7 +33,7 @@ pub mod tables;
 pub mod trace;
 mod walk;
 
-pub use counters::CountersSnapshot;
+pub use counters::{AllowanceCounters, CountersSnapshot};
 pub use drop_reason::DropReason;
 pub use packet::{Offload, Output, Packet, PortId, Verdict};
 pub use policy::Policy;

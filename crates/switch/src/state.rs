@@ -5,7 +5,7 @@ use trinic_wire::time::Instant;
 use crate::DropReason;
 use crate::cache::FlowCache;
 use crate::conntrack::Tracker;
-use crate::counters::{Counters, CountersSnapshot};
+use crate::counters::{AllowanceCounters, Counters, CountersSnapshot};
 use crate::flow::FlowHash;
 use crate::fragments::Fragments;
 use crate::packet::PortId;
@@ -111,11 +111,18 @@ impl InterfaceState {
         shaper.pass(now, direction, load, &mut self.counters).err()
     }
 
+    pub(crate) fn allowance_counters(&self) -> AllowanceCounters {
+        AllowanceCounters {
+            conntrack_available: self.tracked_limit.saturating_sub(self.tracker.len()) as u64,
+            ..self.counters.allowances()
+        }
+    }
+
     pub(crate) fn snapshot(&self) -> CountersSnapshot {
         CountersSnapshot {
             conntrack_entries: self.tracker.len(),
             conntrack_limit: self.tracked_limit,
-            conntrack_allowance_available: self.tracked_limit.saturating_sub(self.tracker.len()) as u64,
+            conntrack_allowance_available: self.allowance_counters().conntrack_available,
             ..self.counters.snapshot()
         }
     }

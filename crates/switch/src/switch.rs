@@ -8,7 +8,7 @@ use trinic_wire::reply::{self, Sender};
 use trinic_wire::time::Instant;
 
 use crate::cache::{self, CachedGate, Destination, Details, Glance};
-use crate::counters::{Counters, CountersSnapshot};
+use crate::counters::{AllowanceCounters, Counters, CountersSnapshot};
 use crate::edit::{self, Edits};
 use crate::flow::FlowHash;
 use crate::packet::{Offload, Output, Packet, PortId, Verdict};
@@ -217,6 +217,12 @@ impl Switch {
     pub fn counters(&self, interface: &str) -> Option<CountersSnapshot> {
         let state = self.states.get(self.policy.find_interface(interface)?)?;
         Some(state.snapshot())
+    }
+
+    /// What the allowances of an interface did, if the switch knows it.
+    pub fn allowance_counters(&self, interface: &str) -> Option<AllowanceCounters> {
+        let state = self.states.get(self.policy.find_interface(interface)?)?;
+        Some(state.allowance_counters())
     }
 
     /// The counters of the internet's port and of the internet gateway.

@@ -30,6 +30,31 @@ fn state_of(control: &Control, instance: &str) -> String {
     text(&state, "name")
 }
 
+/// What the card is told to give an interface: the type's queues, of which no type has more than 32 unasked.
+#[test]
+fn queue_pairs_are_those_of_the_instance_type() {
+    let dir = tempfile::tempdir().unwrap();
+    let (control, mut card) = start(dir.path());
+    // 72, 2 and 4 vCPUs.
+    for (kind, pairs) in [("c5n.18xlarge", 32), ("t3.nano", 2), ("c5.xlarge", 4)] {
+        let body = control.done(
+            "RunInstances",
+            &[
+                ("ImageId", "ami-12345678"),
+                ("MinCount", "1"),
+                ("MaxCount", "1"),
+                ("InstanceType", kind),
+            ],
+        );
+        let instance = text(&body, "instanceId");
+        card.until("the new instance", |card| card.instances.contains_key(&*instance));
+        assert_eq!(
+            card.instances[&*instance].interfaces[0].ena_queue_pairs, pairs,
+            "{kind}"
+        );
+    }
+}
+
 #[test]
 fn an_instance_is_pending_until_the_card_reports_it() {
     let dir = tempfile::tempdir().unwrap();

@@ -17,6 +17,15 @@ use crate::spec::descriptor::{InterruptControl, RxStatus};
 /// Packets that one queue gives before the next one's turn.
 const QUANTUM: usize = 16;
 
+/// What one call of [`Datapath::transmit`] gives at most, in bytes: 512 KiB, as a tap's turn on a card has. A segment
+/// that a receiver cuts of a super-frame counts as [`SEGMENT_WORK`] more. The last packet may go beyond, with 64 KiB and
+/// 1,024 segments at most. Without it 64 super-frames of 1,024 segments each were one turn, and every other function
+/// of the card waited for 65,536 packets to be made.
+pub const TURN_WORK: usize = 512 << 10;
+
+/// What a segment costs beside its bytes: about as much as to copy so many.
+pub const SEGMENT_WORK: usize = 1024;
+
 /// Longest headers of a super-frame: Ethernet with a tag, IP and TCP with all their options fit.
 const MAX_HEADER_BYTES: usize = WINDOW_BYTES;
 
@@ -41,6 +50,32 @@ pub enum Disposition {
     Sent,
     /// The pipeline dropped it.
     Dropped,
+}
+
+/// What is left of a turn.
+#[derive(Debug)]
+struct Left {
+    /// Packets to look at, whole or malformed.
+    looks: usize,
+    work: usize,
+}
+
+impl Left {
+    #[inline]
+    fn is_over(&self) -> bool {
+        self.looks == 0 || self.work == 0
+    }
+
+    #[inline]
+    fn count(&mut self, packet: &TxPacket) {
+        let bytes = packet.total_bytes();
+        let segments = packet
+            .offload
+            .segmentation
+            .map_or(0, |cut| bytes / usize::from(cut.mss).max(1));
+        self.looks -= 1;
+        self.work = self.work.saturating_sub(bytes + segments * SEGMENT_WORK);
+    }
 }
 
 /// The datapath half of one function, owned by the thread that switches.
@@ -202,18 +237,29 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
 
     /// Takes packets from the transmit queues, a few from each in turn until there is no room or no packet, into
     /// the front of `packets`; returns how many. Every one of them must be given to [`Self::complete`] in the same round.
+    ///
+    /// What a driver can make of one call is bounded, whatever it wrote into however many queues: it looks at
+    /// `packets.len()` packets, malformed ones included, and ends after the one that brings it to [`TURN_WORK`].
     #[inline]
     pub fn transmit(&mut self, packets: &mut [TxPacket]) -> usize {
+        let mut left = Left {
+            looks: packets.len(),
+            work: TURN_WORK,
+        };
         let (mut count, mut idle) = (0, 0);
-        while count < packets.len() && idle < self.tx_active.len() {
+        while !left.is_over() && idle < self.tx_active.len() {
             if self.turn >= self.tx_active.len() {
                 self.turn = 0;
             }
             let index = self.tx_active[self.turn];
-            let end = packets.len().min(count + QUANTUM);
-            let taken = self.take(index, &mut packets[count..end]);
-            idle = if taken < QUANTUM { idle + 1 } else { 0 };
-            count += taken;
+            let before = left.looks;
+            let end = packets.len().min(count + QUANTUM.min(before));
+            count += self.take(index, &mut packets[count..end], &mut left);
+            idle = if before - left.looks < QUANTUM {
+                idle + 1
+            } else {
+                0
+            };
             self.turn += 1;
         }
         count
@@ -354,7 +400,7 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
 
     /// Takes up to `packets.len()` packets from one queue.
     #[inline]
-    fn take(&mut self, index: u16, packets: &mut [TxPacket]) -> usize {
+    fn take(&mut self, index: u16, packets: &mut [TxPacket], left: &mut Left) -> usize {
         let Some(Some(queue)) = self.tx.get_mut(usize::from(index)) else {
             return 0;
         };
@@ -362,23 +408,26 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
         let mut count = 0;
         // Malformed packets count too, so that a round is bounded.
         for _ in 0..packets.len() {
-            let Some(packet) = packets.get_mut(count) else {
+            let Some(packet) = packets.get_mut(count).filter(|_| !left.is_over()) else {
                 break;
             };
             match queue.take(&self.memory, self.pushed.as_ref(), tail, packet) {
                 Taken::Packet => {
                     packet.queue = index;
+                    left.count(packet);
                     self.statistics.tx_packets += 1;
                     self.statistics.tx_bytes += u64::from(packet.total_bytes);
                     count += 1;
                 }
                 Taken::Nothing => break,
                 Taken::Malformed(fault) => {
+                    left.looks -= 1;
                     self.statistics.tx_drops += 1;
                     self.faults.count_tx(fault);
                     self.tx_dirty = true;
                 }
                 Taken::Stopped(fault) => {
+                    left.looks -= 1;
                     self.faults.count_tx(fault);
                     break;
                 }

@@ -260,6 +260,40 @@ fn the_mtu_is_agreed() {
     assert_eq!(b.driver.statistics().unwrap().rx_overruns.get(), 1);
 }
 
+/// Between two functions with nothing between them that carries less.
+#[test]
+fn packets_of_the_largest_mtu_pass_whole() {
+    let config = Config {
+        mtu: 9_216,
+        ..small()
+    };
+    for llq in [false, true] {
+        let config = Config {
+            llq,
+            ..config.clone()
+        };
+        let (mut a, mut b) = two(&DeviceConfig::new(MAC_A), &config);
+        for (length, arrives) in [(9_216, true), (9_217, false)] {
+            let sent = datagram(1, length - 28);
+            let mut pieces = sent
+                .chunks(2_000)
+                .map(|bytes| a.frame(bytes).first)
+                .collect::<Vec<Piece>>();
+            let first = pieces.remove(0);
+            let mut frame = a.frame(&sent[..60]);
+            a.buffers.push(std::mem::replace(&mut frame.first, first).buffer);
+            frame.rest = pieces;
+            assert_eq!(a.pairs[0].tx.transmit(&mut vec![frame]).unwrap(), 1);
+            carry(&a.wire, &b.wire, at(0));
+            let received: Vec<Vec<u8>> = b.received().into_iter().map(|(_, bytes, _)| bytes).collect();
+            let expected = if arrives { vec![sent] } else { Vec::new() };
+            assert_eq!(received, expected, "{length} bytes, llq {llq}");
+            a.reclaim();
+        }
+        assert_eq!(b.driver.statistics().unwrap().rx_overruns.get(), 1);
+    }
+}
+
 #[test]
 fn events_are_handled_and_their_absence_noticed() {
     let (mut a, _) = two(&DeviceConfig::new(MAC_A), &small());

@@ -13,6 +13,7 @@
 )]
 
 mod carriers;
+mod files;
 mod helpers;
 mod instances;
 mod links;

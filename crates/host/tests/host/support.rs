@@ -1,10 +1,13 @@
 //! What the tests share: what the machine allows, and a way to leave a test out with a reason.
 
+use std::panic::UnwindSafe;
 use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
 use trinic_host::probe::{Finding, Probe};
 use trinic_host::userns;
+
+use crate::files::Kind;
 
 /// What this machine and user allow.
 #[derive(Debug)]
@@ -27,6 +30,15 @@ impl Host {
 
     /// A trial that runs when `need` works and is else reported as ignored, with the reason.
     pub(crate) fn trial(&self, name: &str, need: &Finding, test: fn()) -> Trial {
+        self.trial_of(name, need, test)
+    }
+
+    fn trial_of(
+        &self,
+        name: &str,
+        need: &Finding,
+        test: impl FnOnce() + Send + UnwindSafe + 'static,
+    ) -> Trial {
         let who = if self.ordinary { "as_user" } else { "as_root" };
         let trial = Trial::test(format!("{who}::{name}"), move || {
             std::panic::catch_unwind(test).map_err(|payload| {
@@ -50,6 +62,15 @@ impl Host {
             advice: None,
         };
         self.trial(name, &none, test)
+    }
+
+    /// As [`Host::trial`] for tests that a client's memory of some kind is for.
+    pub(crate) fn file_trial(&self, name: &str, kind: Kind, test: fn(Kind)) -> Trial {
+        let need = Finding {
+            problem: kind.missing(),
+            advice: None,
+        };
+        self.trial_of(name, &need, move || test(kind))
     }
 
     /// As [`Host::trial`] for tests that only root can run.

@@ -1,7 +1,7 @@
 //! Clients that lie: each is refused by name and counted, and a new one works afterwards.
 
 use std::net::Shutdown;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
@@ -10,6 +10,7 @@ use rustix::pipe::PipeFlags;
 use trinic_host::vfio_user::{Client, ClientOptions, Refusal, ServerHandle, fuzz};
 use trinic_pci::Bus;
 
+use crate::files::{HugePages, Kind};
 use crate::support::Host;
 use crate::vfio_user_parts::{
     Raw, Scratch, access, connected, dma_map, dma_unmap, eventually, header, memfd, register, words,
@@ -25,7 +26,22 @@ pub(crate) fn trials(host: &Host) -> Vec<Trial> {
         host.plain_trial("vfio_user_hostile_descriptors", descriptors),
         host.plain_trial("vfio_user_hostile_interrupts", interrupts),
         host.plain_trial("vfio_user_hostile_deaf_client", deaf),
-        host.plain_trial("vfio_user_hostile_truncation", truncation),
+        host.file_trial("vfio_user_hostile_truncation", Kind::Memfd, truncation),
+        host.file_trial(
+            "vfio_user_hostile_truncation_of_a_tmpfs_file",
+            Kind::Tmpfs,
+            truncation,
+        ),
+        host.file_trial(
+            "vfio_user_hostile_truncation_of_a_disk_file",
+            Kind::Disk,
+            truncation,
+        ),
+        host.file_trial(
+            "vfio_user_hostile_truncation_of_huge_pages",
+            Kind::Huge,
+            truncation,
+        ),
         host.plain_trial("vfio_user_fuzz_corpus", corpus),
     ]
 }
@@ -339,43 +355,62 @@ fn deaf() {
     works(&server);
 }
 
-/// A client that cuts its memory off under the device's thread loses its connection; others go on.
-fn truncation() {
+/// A client that cuts its memory off under the device's thread loses its connection; others go on. The pages that go
+/// have been written and read by the device.
+fn truncation(kind: Kind) {
+    let reserved = (kind == Kind::Huge).then(|| HugePages::reserve(2 * FILES));
+    if let Some(Err(reason)) = &reserved {
+        println!("SKIP: {reason}");
+        return;
+    }
+    let page = kind.page_bytes();
+    let bytes = (2 * page).max(0x10_0000);
     let (server, stream) = Scratch::served();
     let (other, other_stream) = Scratch::served();
     let mut bystander = Raw::agreed(other_stream);
     let sound = memfd(0x1000);
     assert_eq!(bystander.map(0x8000, 0x1000, &sound).flags, 1);
     bystander.write_register(0, register::COUNT_AT, 0x8000);
-    for times in 1..4 {
+    for times in 1..FILES {
         let mut raw = Raw::agreed(connected_again(&server, times, &stream));
-        let file = memfd(0x10_0000);
-        assert_eq!(raw.map(0x8000, 0x10_0000, &file).flags, 1);
+        let file = kind.open(bytes).unwrap();
+        assert_eq!(raw.map(0x8000, bytes, &file).flags, 1);
         raw.write_register(0, register::COUNT_AT, 0x1_8000);
+        let before = count(&file, 0x1_0000);
+        eventually("the device's counting", || count(&file, 0x1_0000) != before);
         rustix::fs::ftruncate(&file, 0).unwrap();
         assert!(raw.is_closed());
         eventually("the end of the client", || !server.state().is_connected);
         assert_eq!(server.counters().refused(Refusal::CutOff), times);
     }
     works(&server);
-    // The server's own access: a register that makes it copy.
+    // The server's own access: a register that makes it copy, which it can before.
     let mut raw = Raw::agreed(connected(&server));
-    let file = memfd(0x10_0000);
-    assert_eq!(raw.map(0x8000, 0x10_0000, &file).flags, 1);
-    rustix::fs::ftruncate(&file, 0x1000).unwrap();
-    raw.write_register(0, register::ADDRESS, 0xa000);
+    let file = kind.open(bytes).unwrap();
+    assert_eq!(raw.map(0x8000, bytes, &file).flags, 1);
+    raw.write_register(0, register::ADDRESS, u32::try_from(0x8000 + page).unwrap());
+    raw.write_register(0, register::INVERT, 64);
+    assert_eq!(count(&file, page + 4096), [0xff; 4]);
+    rustix::fs::ftruncate(&file, page).unwrap();
     raw.send(10, 0, &[&access(register::INVERT, 0, 4), &words(&[64])], &[]);
     assert!(raw.is_closed());
-    assert_eq!(server.counters().refused(Refusal::CutOff), 4);
+    assert_eq!(server.counters().refused(Refusal::CutOff), FILES);
     works(&server);
     assert_eq!(other.counters().refused(Refusal::CutOff), 0);
-    let count = || {
-        let mut bytes = [0; 4];
-        rustix::io::pread(&sound, &mut bytes, 0).unwrap();
-        bytes
-    };
-    let before = count();
-    eventually("the other function's counting", || count() != before);
+    assert!(other.state().is_connected);
+    let before = count(&sound, 0);
+    eventually("the other function's counting", || count(&sound, 0) != before);
+    drop(reserved);
+}
+
+/// Files that [`truncation`] cuts off, one after the other.
+const FILES: u64 = 4;
+
+/// What is in a file.
+fn count(file: &OwnedFd, at: u64) -> [u8; 4] {
+    let mut bytes = [0; 4];
+    assert_eq!(rustix::io::pread(file, &mut bytes, at), Ok(4));
+    bytes
 }
 
 /// The first time the stream that the server has, then new ones.

@@ -16,7 +16,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
@@ -56,14 +56,14 @@ const READ_FAILURES_MAX: u32 = 16;
 /// What is asked of the worker.
 pub enum Message {
     /// Replace all tables.
-    Load(Tables, Sender<Revision>),
+    Load(Tables, SyncSender<Revision>),
     /// Apply a change of the tables.
-    Apply(Delta, Sender<Result<Revision, DeltaMismatch>>),
+    Apply(Delta, SyncSender<Result<Revision, DeltaMismatch>>),
     /// Plug in a port: of an interface, or of the internet (`None`).
-    Connect(Option<Id>, Plug, Sender<io::Result<PortId>>),
+    Connect(Option<Id>, Plug, SyncSender<io::Result<PortId>>),
     /// Unplug a port and give it back. The kernel takes its time to close a device (it waits until no
     /// processor looks at it any more), and packets must not wait with it.
-    Disconnect(PortId, Sender<Option<Plug>>),
+    Disconnect(PortId, SyncSender<Option<Plug>>),
     /// Anything else that wants the switch or the services, for a short time.
     Visit(Box<dyn FnOnce(&mut Visit<'_>) + Send>),
     /// End the thread.
@@ -191,6 +191,8 @@ pub struct Worker {
     out: Output,
     counters: Counters,
     housekeeping_at: Instant,
+    /// Until then it looks for packets without a sleep.
+    spin_until: Instant,
     devices: Devices,
 }
 
@@ -259,8 +261,10 @@ impl Handle {
         })
     }
 
-    fn ask<T>(&self, message: impl FnOnce(Sender<T>) -> Message) -> Result<T, WorkerGone> {
-        let (reply, answer) = mpsc::channel();
+    fn ask<T>(&self, message: impl FnOnce(SyncSender<T>) -> Message) -> Result<T, WorkerGone> {
+        // With its one place made here: a channel without a limit makes its places where it is sent into, which
+        // is the worker's thread.
+        let (reply, answer) = mpsc::sync_channel(1);
         self.send(message(reply))?;
         answer.recv().map_err(|_| WorkerGone)
     }
@@ -320,6 +324,7 @@ impl Worker {
             out: Output::new(),
             counters: Counters::default(),
             housekeeping_at: clock::now(),
+            spin_until: Instant::ZERO,
             devices: Devices::default(),
         };
         let handle = Handle {
@@ -344,27 +349,39 @@ impl Worker {
     ///
     /// When epoll itself fails.
     pub fn serve(mut self) -> io::Result<Self> {
-        let mut spin_until = Instant::ZERO;
-        while self.handle_messages() {
-            let mut now = clock::now();
-            let mut moved = self.device_round(now);
-            if moved == 0 || self.devices.owes_a_look(now) {
-                let timeout = if moved > 0 || now < spin_until {
-                    Duration::ZERO
-                } else {
-                    self.counters.sleeps += 1;
-                    self.devices.limit_sleep(self.sleep_limit(now), &self.slots)
-                };
-                moved += self.round(timeout)?;
-                now = clock::now();
-                self.timers(now);
-            }
-            if moved > 0 {
-                spin_until = now + SPIN;
-                self.devices.woke();
-            }
-        }
+        while self.step()? {}
         Ok(self)
+    }
+
+    /// One turn of [`Self::run`], on the calling thread: the messages that wait (64 at most), a turn of every
+    /// function, and where it is due a look at the kernel's ports, which may be a sleep. `false` = the end.
+    ///
+    /// # Errors
+    ///
+    /// When epoll itself fails.
+    #[inline]
+    pub fn step(&mut self) -> io::Result<bool> {
+        if !self.handle_messages() {
+            return Ok(false);
+        }
+        let mut now = clock::now();
+        let mut moved = self.device_round(now);
+        if moved == 0 || self.devices.owes_a_look(now) {
+            let timeout = if moved > 0 || now < self.spin_until {
+                Duration::ZERO
+            } else {
+                self.counters.sleeps += 1;
+                self.devices.limit_sleep(self.sleep_limit(now), &self.slots)
+            };
+            moved += self.round(timeout)?;
+            now = clock::now();
+            self.timers(now);
+        }
+        if moved > 0 {
+            self.spin_until = now + SPIN;
+            self.devices.woke();
+        }
+        Ok(true)
     }
 
     /// One round: waits up to `timeout` for something to do and gives every ready port one turn. Returns
@@ -556,8 +573,8 @@ impl Worker {
         due.min(self.housekeeping_at).since(now)
     }
 
-    /// Handles waiting messages; `false` = end.
-    fn handle_messages(&mut self) -> bool {
+    /// Handles messages that wait, 64 at most, as the beginning of a [`Self::step`]; `false` = end.
+    pub fn handle_messages(&mut self) -> bool {
         if !self.doorbell.answer() {
             return true;
         }

@@ -10,7 +10,6 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::MemfdFlags;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use trinic::protocol::{InstanceKind, InstanceSpec, Query};
 use trinic_ena::driver::{Buffer, Config, Driver, Frame, QueuePair};
@@ -20,6 +19,7 @@ use trinic_pci::Bus;
 use trinic_pci::bus::BusError;
 use trinic_switch::tables::Entry;
 
+use crate::files::Kind;
 use crate::harness::{Card, instance, interface};
 
 /// How long anything may take before a test fails.
@@ -104,6 +104,11 @@ impl<B: Bus> Guest<B> {
             llq,
             ..Config::default()
         };
+        Self::probe_with(n, bus, config)
+    }
+
+    /// As [`Self::probe`], with a configuration of the test's own.
+    pub(crate) fn probe_with(n: u8, bus: B, config: Config) -> Self {
         let (driver, pairs, buffers) = Driver::probe(bus, config).unwrap();
         let mut guest = Self {
             n,
@@ -118,8 +123,13 @@ impl<B: Bus> Guest<B> {
 
     /// Posts buffers, leaving enough to send from.
     pub(crate) fn post(&mut self) {
+        // Of each queue's own 512 buffers 255, of fewer three quarters.
+        let each = (self.buffers.len() / self.pairs.len())
+            .div_ceil(4)
+            .saturating_mul(3)
+            .min(255);
         for pair in &mut self.pairs {
-            let mut some = self.buffers.split_off(self.buffers.len().saturating_sub(255));
+            let mut some = self.buffers.split_off(self.buffers.len().saturating_sub(each));
             pair.rx.refill(&mut some).unwrap();
             self.buffers.append(&mut some);
         }
@@ -277,13 +287,17 @@ impl Raw {
 
     /// Connects, agrees, and maps its memory.
     pub(crate) fn connect(socket: &Path) -> Self {
+        Self::connect_with(socket, Kind::Memfd)
+    }
+
+    /// As [`Self::connect`], with memory of some kind.
+    pub(crate) fn connect_with(socket: &Path, kind: Kind) -> Self {
         let mut stream = None;
         eventually("the function lets a client in", || {
             stream = Self::agreed(socket);
             stream.is_some()
         });
-        let file = rustix::fs::memfd_create("raw", MemfdFlags::CLOEXEC).unwrap();
-        rustix::fs::ftruncate(&file, Self::BYTES).unwrap();
+        let file = kind.open(Self::BYTES).unwrap();
         let memory = GuestMemory::new(Limits::default()).unwrap();
         memory
             .map(Self::BASE, Self::BYTES, Some(file.as_fd()), 0, Access::BOTH)

@@ -22,6 +22,7 @@ use zerocopy::IntoBytes;
 use crate::ena_guest::{
     Guest, Raw, add_device, arp, checksum, count, echo, eventually, message, shown, words,
 };
+use crate::files::{HugePages, Kind};
 use crate::harness::{Card, card_with, entered, pings};
 
 pub(crate) fn trials() -> Vec<(&'static str, fn())> {
@@ -31,10 +32,35 @@ pub(crate) fn trials() -> Vec<(&'static str, fn())> {
         ("ena_hostile_doorbells", doorbells),
         ("ena_hostile_transmit_descriptors", transmit_descriptors),
         ("ena_hostile_receive_rings", receive_rings),
-        ("ena_hostile_unmapping_and_truncation", memory_goes),
+        ("ena_hostile_unmapping", memory_goes),
         ("ena_hostile_floods", floods),
         ("ena_hostile_connections", connections),
         ("ena_hostile_queue_churn", queue_churn),
+    ]
+}
+
+/// A trial's name, what is missing for it, and the trial.
+type FileTrial = (&'static str, Option<String>, fn());
+
+/// Those whose memory is of some kind, and what is missing for it.
+pub(crate) fn file_trials() -> Vec<FileTrial> {
+    vec![
+        ("ena_hostile_truncation", None, || truncation(Kind::Memfd)),
+        (
+            "ena_hostile_truncation_of_a_tmpfs_file",
+            Kind::Tmpfs.missing(),
+            || truncation(Kind::Tmpfs),
+        ),
+        (
+            "ena_hostile_truncation_of_a_disk_file",
+            Kind::Disk.missing(),
+            || truncation(Kind::Disk),
+        ),
+        (
+            "ena_hostile_truncation_of_huge_pages",
+            Kind::Huge.missing(),
+            || truncation(Kind::Huge),
+        ),
     ]
 }
 
@@ -449,9 +475,26 @@ fn memory_goes() {
     }
     scene.counted("/queue_faults/tx-ring");
     scene.counted("/refused_messages/unmap");
-    for _ in 0..10 {
-        let mut guest = scene.raw();
+    scene.end();
+}
+
+/// A file that the card's two halves have read and written is cut off while packets are on their way.
+fn truncation(kind: Kind) {
+    // The pages of a file are the kernel's again when the card has let go of it, a moment after.
+    let pages = 4 * Raw::BYTES / kind.page_bytes();
+    let reserved = (kind == Kind::Huge).then(|| HugePages::reserve(pages));
+    if let Some(Err(reason)) = &reserved {
+        println!("SKIP: {reason}");
+        return;
+    }
+    let mut scene = Scene::new();
+    for times in 1..=10 {
+        let bus = Raw::connect_with(&scene.socket, kind);
+        let mut guest = Guest::probe(20, bus, false);
         let raw = guest.driver.bus().clone();
+        // Commands, descriptors, frames and completions were in it, both ways.
+        assert!(guest.pings(10), "{kind:?}: {}", shown(&mut scene.card, 20));
+        assert_eq!(scene.count("/refused_messages/cut-off"), times - 1);
         for _ in 0..100 {
             guest.send(&echo(20, 10));
         }
@@ -459,9 +502,12 @@ fn memory_goes() {
         // The next access of the queue finds that out, and the client is disconnected.
         let _ = raw.register_write(0, doorbell_offset(Direction::TX, 1), 9);
         eventually("the client is disconnected", || raw.read(0, 0, 4).is_none());
+        eventually("it is counted", || {
+            scene.count("/refused_messages/cut-off") == times
+        });
     }
-    scene.counted("/refused_messages/cut-off");
     scene.end();
+    drop(reserved);
 }
 
 fn floods() {

@@ -14,6 +14,9 @@ mod adoption;
 mod ena_devices;
 mod ena_guest;
 mod ena_hostile;
+mod ena_queues;
+#[path = "../../../host/tests/host/files.rs"]
+mod files;
 mod harness;
 mod instances;
 mod traffic;
@@ -34,11 +37,16 @@ fn main() {
         adoption::trials(),
         ena_devices::trials(),
         ena_hostile::trials(),
+        ena_queues::trials(),
     ]
     .into_iter()
     .flatten()
     .map(|(name, test)| harness::trial(name, missing.as_deref(), test))
     .collect();
+    trials.extend(ena_hostile::file_trials().into_iter().map(|(name, lacks, test)| {
+        let missing = missing.as_deref().or(lacks.as_deref());
+        harness::trial(name, missing, test)
+    }));
     trials.extend(
         userspace::trials()
             .into_iter()

@@ -24,6 +24,7 @@ use trinic_ena::device::{self, Config, Description};
 use trinic_host::guest_memory::{self, GuestMemory};
 use trinic_host::vfio_user::{IrqTable, Parts, Server, ServerHandle, SharedBar};
 use trinic_pci::Function as _;
+use trinic_switch::AllowanceCounters;
 use trinic_switch::tables::Id;
 
 use crate::protocol::InterfaceSpec;
@@ -317,7 +318,7 @@ impl Link for WorkerLink {
     fn statistics(&mut self) -> Result<Statistics, DatapathGone> {
         let (key, interface) = (self.key, self.interface.clone());
         let statistics = self.worker.visit(move |visit| {
-            let counters = visit.switch.counters(&interface);
+            let counters = visit.switch.allowance_counters(&interface);
             let port = visit.device(key)?;
             let allowances = counters.map(|counters| allowances(&counters));
             Some(Statistics {
@@ -330,14 +331,14 @@ impl Link for WorkerLink {
 }
 
 /// The switch's counters of what an interface was not allowed, as the driver asks for them.
-fn allowances(counted: &trinic_switch::CountersSnapshot) -> Allowances {
+fn allowances(counted: &AllowanceCounters) -> Allowances {
     Allowances {
-        bw_in_exceeded: counted.bw_in_allowance_exceeded,
-        bw_out_exceeded: counted.bw_out_allowance_exceeded,
-        pps_exceeded: counted.pps_allowance_exceeded,
-        conntrack_exceeded: counted.conntrack_allowance_exceeded,
-        linklocal_exceeded: counted.linklocal_allowance_exceeded,
-        conntrack_available: counted.conntrack_allowance_available,
+        bw_in_exceeded: counted.bw_in_exceeded,
+        bw_out_exceeded: counted.bw_out_exceeded,
+        pps_exceeded: counted.pps_exceeded,
+        conntrack_exceeded: counted.conntrack_exceeded,
+        linklocal_exceeded: counted.linklocal_exceeded,
+        conntrack_available: counted.conntrack_available,
     }
 }
 
@@ -390,14 +391,13 @@ mod tests {
 
     #[test]
     fn each_counter_of_the_switch_is_the_drivers_of_that_name() {
-        let counted = trinic_switch::CountersSnapshot {
-            bw_in_allowance_exceeded: 1,
-            bw_out_allowance_exceeded: 2,
-            pps_allowance_exceeded: 3,
-            conntrack_allowance_exceeded: 4,
-            linklocal_allowance_exceeded: 5,
-            conntrack_allowance_available: 6,
-            ..trinic_switch::CountersSnapshot::default()
+        let counted = AllowanceCounters {
+            bw_in_exceeded: 1,
+            bw_out_exceeded: 2,
+            pps_exceeded: 3,
+            conntrack_exceeded: 4,
+            linklocal_exceeded: 5,
+            conntrack_available: 6,
         };
         let expected = Allowances {
             bw_in_exceeded: 1,

@@ -325,7 +325,14 @@ fn libc_einval() -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use trinic_ena::datapath::{Change, CompletionQueue, RxQueue};
+    use trinic_switch::Switch;
+
     use super::*;
+    use crate::card::backend::Plug;
+    use crate::card::ena::Functions;
+    use crate::card::services::Services;
+    use crate::protocol::{FunctionKind, InterfaceSpec};
 
     #[test]
     fn sleeps_grow_to_a_millisecond_and_are_short_again_after_work() {
@@ -344,5 +351,101 @@ mod tests {
     fn without_a_function_nothing_shortens_a_sleep() {
         let limit = Duration::from_secs(9);
         assert_eq!(Devices::default().limit_sleep(limit, &[]), limit);
+    }
+
+    /// A function as it is plugged in, without a driver.
+    fn slot() -> Option<Slot> {
+        let services = Services::new(false, [7; 32]).unwrap();
+        let switch = Switch::new(trinic_switch::Config::default());
+        let (worker, handle) = Worker::new(switch, services, Box::new(drop)).unwrap();
+        let functions = Functions::new(false);
+        functions.set_worker(handle.clone());
+        // A function that begins and one that ends ask the worker to let go.
+        let serving = std::thread::spawn(move || worker.run());
+        let interface = InterfaceSpec {
+            id: "eni-1".into(),
+            device_index: 1,
+            mac: [2, 0, 0, 0, 0, 1],
+            mtu: 9001,
+            ipv4: Vec::new(),
+            ipv4_prefix_len: 24,
+            ipv4_router: None,
+            ipv6: Vec::new(),
+            dns: Vec::new(),
+            domain: String::new(),
+            network_card_index: 0,
+            ena: true,
+            ena_queue_pairs: 1,
+            function: FunctionKind::Ena,
+        };
+        let port = functions.make(&interface).unwrap();
+        drop(functions);
+        handle.send(super::super::Message::Stop).unwrap();
+        serving.join().unwrap().unwrap();
+        Some(Slot {
+            interface: Some(interface.id.clone()),
+            queue_full: 0,
+            refused: 0,
+            bad_headers: 0,
+            port,
+            read_failures: 0,
+        })
+    }
+
+    fn apply(slot: &mut Option<Slot>, change: Change) {
+        let port = slot.as_mut().and_then(Slot::device_mut).unwrap();
+        port.apply(change, Instant::ZERO);
+    }
+
+    fn receive_queue() -> RxQueue {
+        RxQueue {
+            base: 0x1000,
+            depth: 16,
+            doorbell_offset: 0x1000,
+            completions: CompletionQueue {
+                index: 0,
+                base: 0x2000,
+                depth: 16,
+                entry_bytes: 16,
+                vector: None,
+                unmask_offset: 0x1800,
+            },
+        }
+    }
+
+    #[test]
+    fn a_function_shortens_sleeps_while_it_has_queues_and_no_longer() {
+        let limit = Duration::from_secs(9);
+        let mut devices = Devices::default();
+        // In the second of three places, one of which is free.
+        let mut slots = [None, slot(), slot()];
+        assert!(matches!(slots[1].as_ref().unwrap().port, Plug::Ena(_)));
+        devices.add(1);
+        devices.add(2);
+        assert_eq!(
+            devices.limit_sleep(limit, &slots),
+            limit,
+            "no driver, no doorbell"
+        );
+
+        apply(&mut slots[2], Change::CreateRx(0, receive_queue()));
+        let mut micros = |slots: &[_]| devices.limit_sleep(limit, slots).as_micros();
+        assert_eq!(
+            [0; 8].map(|_| micros(&slots)),
+            [20, 40, 80, 160, 320, 640, 1_000, 1_000]
+        );
+        // What is due before is not slept over.
+        let soon = Duration::from_micros(7);
+        assert_eq!(devices.limit_sleep(soon, &slots), soon);
+        devices.woke();
+        assert_eq!(devices.limit_sleep(soon, &slots), soon);
+        assert_eq!(devices.limit_sleep(limit, &slots).as_micros(), 40);
+
+        apply(&mut slots[2], Change::Reset);
+        assert_eq!(devices.limit_sleep(limit, &slots), limit, "the driver has gone");
+        apply(&mut slots[2], Change::CreateRx(0, receive_queue()));
+        assert!(devices.limit_sleep(limit, &slots) < limit);
+        devices.remove(2);
+        assert_eq!(devices.limit_sleep(limit, &slots), limit, "it is plugged out");
     }
 }
