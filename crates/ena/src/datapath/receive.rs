@@ -104,10 +104,20 @@ impl Receiver {
         status: u32,
         hash: u32,
     ) -> Option<Result<(), RxDrop>> {
-        let descriptor = match self.take_one(memory, &tail, frame.len()) {
-            Ok(descriptor) => descriptor?,
-            Err(drop) => return Some(Err(drop)),
-        };
+        if self.is_stopped {
+            return Some(Err(RxDrop::Stopped));
+        }
+        if self.cached == 0
+            && let Err(drop) = self.refill(memory, tail())
+        {
+            return Some(Err(drop));
+        }
+        let descriptor = *self.cache.get(self.cursor).filter(|_| self.cached > 0)?;
+        // 64 KiB is a length of 0.
+        if usize::from(descriptor.length.get().wrapping_sub(1)) < frame.len().wrapping_sub(1) {
+            return None;
+        }
+        self.advance(1);
         if memory.write(descriptor.address(), frame).is_err() {
             return Some(Err(RxDrop::Fault(RxFault::Buffer)));
         }
@@ -244,6 +254,7 @@ impl Receiver {
     }
 
     /// Reads more descriptors behind those that are cached.
+    #[inline(never)]
     fn refill<M: Memory>(&mut self, memory: &M, tail: u16) -> Result<(), RxDrop> {
         let available = tail.wrapping_sub(self.head);
         if available > self.queue.depth {
