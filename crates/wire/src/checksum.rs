@@ -87,11 +87,10 @@ impl Sum {
 /// 0xffff, which its order of bytes does not change (RFC 1071 §2).
 #[inline]
 pub fn is_intact(header: &[u8; 20]) -> bool {
-    let [a, b, c, d, e, f, g, h, rest @ ..] = *header;
-    let [i, j, k, l, m, n, o, p, rest @ ..] = rest;
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = *header;
     let first = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
     let second = u64::from_le_bytes([i, j, k, l, m, n, o, p]);
-    let last = u64::from(u32::from_le_bytes(rest));
+    let last = u64::from(u32::from_le_bytes([q, r, s, t]));
     is_ones(add_around(add_around(first, second), last))
 }
 

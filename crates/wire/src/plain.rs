@@ -174,13 +174,14 @@ impl Shape {
         /// "More fragments" and the offset.
         const FRAGMENT: u16 = 0x3fff;
         let head: &[u8; HEADS_LEN] = window.first_chunk()?;
+        let ip: &[u8; ipv4::HEADER_LEN] = head[IP..].first_chunk()?;
         let kind = u32::from_be_bytes(at(head, 12));
         let fragment = u16::from_be_bytes(at(head, IP + 6));
         let total_len = u16::from_be_bytes(at(head, IP + 2));
         let is_plain = kind & 0xffff_ff00 == WITHOUT_OPTIONS
             && fragment & FRAGMENT == 0
             && usize::from(total_len) + ethernet::HEADER_LEN <= frame_len
-            && checksum::is_intact(&at(head, IP));
+            && checksum::is_intact(ip);
         if !is_plain {
             return None;
         }

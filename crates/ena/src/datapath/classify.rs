@@ -92,7 +92,7 @@ pub(super) struct Plain<'a> {
 
 impl<'a> Plain<'a> {
     /// `None` where the general way has to look, [`classify`], which would say the same of what is read here.
-    #[inline]
+    #[inline(always)]
     pub(super) fn read(window: &'a [u8], shape: Shape, checksum: Checksum) -> Option<Self> {
         let head = window.first_chunk::<42>()?;
         let total = usize::from(u16::from_be_bytes([head[16], head[17]]));
@@ -334,7 +334,14 @@ impl Words {
     /// Adds a piece; only the last one may have an odd length.
     #[inline]
     fn add(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
+        let (blocks, rest) = bytes.as_chunks::<32>();
+        for block in blocks {
+            let (words, _) = block.as_chunks::<8>();
+            words
+                .iter()
+                .for_each(|word| self.add_word(u64::from_le_bytes(*word)));
+        }
+        let (words, rest) = rest.as_chunks::<8>();
         for word in words {
             self.add_word(u64::from_le_bytes(*word));
         }

@@ -322,7 +322,7 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
     /// # Errors
     ///
     /// Why it was dropped, or the first of its segments that was; it is counted.
-    #[inline]
+    #[inline(never)]
     pub fn receive(
         &mut self,
         window: &mut [u8],
@@ -377,7 +377,7 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
 
     /// Puts a packet of the plain kind into one buffer. `None` with nothing changed: the general way, of which this is
     /// the short cut, has to look.
-    #[inline]
+    #[inline(never)]
     fn receive_plain(
         &mut self,
         window: &[u8],
@@ -392,7 +392,7 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
     }
 
     /// As [`Self::receive_plain`], of a packet that was found to be whole and of this shape.
-    #[inline]
+    #[inline(always)]
     fn receive_shaped(
         &mut self,
         window: &[u8],
