@@ -176,6 +176,7 @@ impl Run {
             window: &mut window[..self.len],
             total_len: self.len.max(FRAME),
             offload: Offload::default(),
+            shape: None,
         };
         let now = Instant::from_nanos(self.now);
         self.switch.process(now, PortId(1), &mut packet, &mut self.out)
@@ -200,6 +201,7 @@ impl Run {
             window: windows.next().map_or(&mut [], |window| &mut window[..len]),
             total_len: len.max(FRAME),
             offload: Offload::default(),
+            shape: None,
         });
         let mut verdicts = [Verdict::Replied; BATCH];
         let out = &mut self.out;

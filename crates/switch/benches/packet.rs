@@ -105,6 +105,7 @@ fn per_packet(switch: &mut Switch, frame: &[u8]) -> f64 {
                 checksum_partial: true,
                 gso_size: if frame.len() > 9_000 { 1_400 } else { 0 },
             },
+            shape: None,
         };
         let _ = black_box(switch.process(Instant::ZERO, PortId(1), &mut packet, &mut out));
     })
@@ -124,6 +125,7 @@ fn new_connections(switch: &mut Switch, syn: &[u8]) -> f64 {
             window: &mut frame,
             total_len,
             offload: Offload::default(),
+            shape: None,
         };
         now += 10_000_000;
         let at = Instant::from_nanos(now);

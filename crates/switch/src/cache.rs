@@ -13,7 +13,7 @@
 
 use trinic_wire::Protocol;
 use trinic_wire::packet::Parsed;
-use trinic_wire::plain::Plain;
+use trinic_wire::plain::{Plain, Shape, Words};
 use trinic_wire::tcp::Flags;
 
 use crate::conntrack::{Handle, Signal};
@@ -21,7 +21,7 @@ use crate::edit::Edits;
 use crate::flow::{FlowHash, FlowKey};
 use crate::packet::Packet;
 use crate::policy::InterfaceIndex;
-use crate::tables::Mac;
+use crate::state::MacWord;
 
 /// How a packet passed a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,33 +72,84 @@ pub(crate) struct Glance {
 }
 
 impl Glance {
+    /// Of a frame that the cache does not hold.
+    pub(crate) const NONE: Self = Self {
+        key: FlowKey::EMPTY,
+        hash: 0,
+        segment_len: 0,
+        ip_len: 0,
+        headers_len: 0,
+        ttl: 0,
+        is_tcp: false,
+    };
+
     /// `None` if the cache holds no such frames.
     #[inline]
     pub(crate) fn of(packet: &Packet<'_>, hash: FlowHash) -> Option<Self> {
+        let mut glance = Self::NONE;
+        glance.look(packet, hash);
+        glance.known().copied()
+    }
+
+    /// `None` if the cache holds no such frames.
+    #[inline]
+    pub(crate) fn known(&self) -> Option<&Self> {
+        (!self.key.is_empty()).then_some(self)
+    }
+
+    /// Looks at a frame, in place: nothing of it is copied again.
+    #[inline]
+    pub(crate) fn look(&mut self, packet: &Packet<'_>, hash: FlowHash) {
+        let shape = packet
+            .shape
+            .or_else(|| Shape::of(packet.window, packet.total_len));
+        let words = shape.and_then(|shape| shape.read(packet.window));
+        match words {
+            Some(words) => self.fill(FlowKey::of_words(&words), &words, packet, hash),
+            None => self.look_ipv6(packet, hash),
+        }
+    }
+
+    #[inline(never)]
+    fn look_ipv6(&mut self, packet: &Packet<'_>, hash: FlowHash) {
+        match Plain::parse_ipv6(packet.window, packet.total_len) {
+            Some(plain) => {
+                let words = Words {
+                    addresses: 0,
+                    ports: 0,
+                    protocol: plain.protocol,
+                    flags: plain.flags,
+                    ttl: plain.ttl,
+                    total_len: plain.total_len,
+                    headers_len: plain.headers_len,
+                };
+                self.fill(FlowKey::of_plain(&plain), &words, packet, hash);
+            }
+            None => *self = Self::NONE,
+        }
+    }
+
+    #[inline]
+    fn fill(&mut self, key: FlowKey, words: &Words, packet: &Packet<'_>, hash: FlowHash) {
         /// Segments that begin or end a connection change it, so that they take the walk.
         const WITHIN: (u8, u8) = (
             Flags::SYN.0 | Flags::FIN.0 | Flags::RST.0 | Flags::ACK.0,
             Flags::ACK.0,
         );
-        let plain = Plain::parse(packet.window, packet.total_len)?;
-        let is_tcp = plain.protocol == Protocol::TCP;
-        if is_tcp && plain.flags.0 & WITHIN.0 != WITHIN.1 {
-            return None;
+        self.is_tcp = words.protocol == Protocol::TCP;
+        if self.is_tcp && words.flags.0 & WITHIN.0 != WITHIN.1 {
+            *self = Self::NONE;
+            return;
         }
-        let key = FlowKey::of_plain(&plain);
-        let segment_len = match packet.offload.gso_size {
-            0 => plain.total_len,
-            size => (plain.headers_len + u32::from(size)).min(plain.total_len),
+        self.key = key;
+        self.hash = hash.of(&key);
+        self.segment_len = match packet.offload.gso_size {
+            0 => words.total_len,
+            size => (words.headers_len + u32::from(size)).min(words.total_len),
         };
-        Some(Self {
-            key,
-            hash: hash.of(&key),
-            segment_len,
-            ip_len: plain.total_len,
-            headers_len: plain.headers_len,
-            ttl: plain.ttl,
-            is_tcp,
-        })
+        self.ip_len = words.total_len;
+        self.headers_len = words.headers_len;
+        self.ttl = words.ttl;
     }
 
     /// What the frame means to its connections.
@@ -130,13 +181,22 @@ pub(crate) struct Slot {
     key: FlowKey,
     pub(crate) settled: Settled,
     pub(crate) to: Destination,
-    /// The frame's destination MAC; others take the walk.
-    pub(crate) destination_mac: Mac,
-    /// Larger packets take the walk.
-    pub(crate) mtu: u16,
+    /// The frame's destination MAC, others take the walk; and above it the size of the largest packet that does not.
+    to_mac_mtu: u64,
     /// Packets with this TTL or less take the walk.
-    pub(crate) least_ttl: u8,
+    least_ttl: u8,
     pub(crate) rewrite: Rewrite,
+}
+
+impl Slot {
+    /// Whether a frame to this MAC, that becomes packets of up to so many bytes, is of those that this is about.
+    #[inline]
+    pub(crate) fn takes(&self, destination: MacWord, glance: &Glance) -> bool {
+        let is_near = (self.to_mac_mtu ^ destination.0) & MacWord::MASK == 0;
+        is_near
+            && u64::from(glance.segment_len) <= self.to_mac_mtu >> MacWord::BITS
+            && glance.ttl > self.least_ttl
+    }
 }
 
 const _: () = {
@@ -185,8 +245,7 @@ const EMPTY: Slot = Slot {
     key: FlowKey::EMPTY,
     settled: Settled(0),
     to: Destination::Internet,
-    destination_mac: [0; 6],
-    mtu: 0,
+    to_mac_mtu: 0,
     least_ttl: 0,
     rewrite: Rewrite::Routed,
 };
@@ -274,8 +333,8 @@ impl FlowCache {
             key: glance.key,
             settled: verdict.settled,
             to: verdict.to,
-            destination_mac: parsed.ethernet.destination,
-            mtu: u16::try_from(verdict.mtu).unwrap_or(u16::MAX),
+            to_mac_mtu: MacWord::from(parsed.ethernet.destination).0
+                | u64::from(u16::try_from(verdict.mtu).unwrap_or(u16::MAX)) << MacWord::BITS,
             least_ttl: u8::from(edits.decrement_ttl),
             rewrite: match routed {
                 true => Rewrite::Routed,

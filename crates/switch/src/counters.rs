@@ -40,10 +40,10 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Counts a frame that the instance sent, whatever becomes of it.
+    /// Counts frames that the instance sent, whatever becomes of them.
     #[inline]
-    pub(crate) fn outbound(&mut self, bytes: usize) {
-        self.packets_out += 1;
+    pub(crate) fn outbound(&mut self, frames: u64, bytes: usize) {
+        self.packets_out += frames;
         self.bytes_out += bytes as u64;
     }
 

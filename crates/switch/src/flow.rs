@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::net::IpAddr;
 
 use trinic_wire::packet::{FiveTuple, Ip, Transport};
-use trinic_wire::plain::{Addresses, Plain};
+use trinic_wire::plain::{Addresses, Plain, Words};
 use trinic_wire::{icmpv4, icmpv6};
 
 use crate::trace::Direction;
@@ -28,11 +28,13 @@ pub(crate) struct FlowKey {
 }
 
 impl PartialEq for FlowKey {
-    /// Without a branch per word, and without a call: what is found first is nearly always the right one.
+    /// Without a branch per word, and without a call: what is found first is nearly always the right one. Keys of
+    /// IPv4 have nothing but zeros behind the second word, which says which version it is.
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        let pairs = self.words.iter().zip(&other.words);
-        pairs.fold(0, |all, (a, b)| all | (a ^ b)) == 0
+        let [a, b, c, d, e] = self.words;
+        let [f, g, h, i, j] = other.words;
+        ((a ^ f) | (b ^ g)) == 0 && (!self.is_ipv6() || ((c ^ h) | (d ^ i) | (e ^ j)) == 0)
     }
 }
 
@@ -68,6 +70,15 @@ impl FlowKey {
         match plain.addresses {
             Addresses::V4 { source, destination } => Self::ipv4(source, destination, rest),
             Addresses::V6 { source, destination } => Self::ipv6(source, destination, rest),
+        }
+    }
+
+    /// As [`Self::of_plain`], of a frame over IPv4.
+    #[inline]
+    pub(crate) fn of_words(words: &Words) -> Self {
+        let rest = u64::from(words.ports) << 32 | u64::from(words.protocol.0);
+        Self {
+            words: [words.addresses, rest, 0, 0, 0],
         }
     }
 

@@ -139,6 +139,7 @@ impl Run {
             window: frame,
             total_len,
             offload,
+            shape: None,
         };
         let verdict = self.switch.process(self.now, port, &mut packet, &mut self.out);
         let agree = match (&trace.outcome, verdict) {

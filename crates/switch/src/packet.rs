@@ -1,5 +1,6 @@
 //! What goes into the pipeline and what comes out: a packet, a verdict, a reply.
 
+use trinic_wire::plain::Shape;
 use trinic_wire::reply::MAX_LEN;
 
 use crate::DropReason;
@@ -28,6 +29,21 @@ pub struct Packet<'a> {
     pub total_len: usize,
     /// What is left to do.
     pub offload: Offload,
+    /// What the caller found the frame to be. `None`: the pipeline looks.
+    pub shape: Option<Shape>,
+}
+
+impl Packet<'_> {
+    /// The same packet, for a shorter time.
+    #[inline]
+    pub fn again(&mut self) -> Packet<'_> {
+        Packet {
+            window: self.window,
+            total_len: self.total_len,
+            offload: self.offload,
+            shape: self.shape,
+        }
+    }
 }
 
 /// What to do with a frame. Whatever the verdict: if [`Output::frame`] is there, it goes to the sender.

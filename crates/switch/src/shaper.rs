@@ -24,7 +24,7 @@ use trinic_wire::time::Instant;
 use crate::DropReason;
 use crate::cache::Glance;
 use crate::counters::Counters;
-use crate::packet::Packet;
+use crate::packet::{Offload, Packet};
 use crate::tables::{Allowances, Bandwidth};
 use crate::trace::Direction;
 use crate::walk::headers_len;
@@ -39,18 +39,18 @@ pub(crate) struct Load {
 impl Load {
     /// The load of a frame that is one packet.
     #[inline]
-    fn single(packet: &Packet<'_>) -> Self {
+    fn single(total_len: usize) -> Self {
         Self {
             packets: 1,
-            bytes: packet.total_len as u64,
+            bytes: total_len as u64,
         }
     }
 
     /// A super-frame counts as its segments, each with the headers.
     #[inline]
-    fn segments(packet: &Packet<'_>, ip_len: usize, headers_len: usize) -> Self {
-        let single = Self::single(packet);
-        let size = usize::from(packet.offload.gso_size);
+    fn segments(total_len: usize, offload: Offload, ip_len: usize, headers_len: usize) -> Self {
+        let single = Self::single(total_len);
+        let size = usize::from(offload.gso_size);
         let payload = ip_len.saturating_sub(headers_len);
         if size == 0 || payload <= size {
             return single;
@@ -65,14 +65,18 @@ impl Load {
 
     pub(crate) fn of(packet: &Packet<'_>, parsed: &Parsed) -> Self {
         match parsed.ip() {
-            Some(ip) => Self::segments(packet, ip.total_len, headers_len(ip, parsed.network_offset)),
-            None => Self::single(packet),
+            Some(ip) => {
+                let headers_len = headers_len(ip, parsed.network_offset);
+                Self::segments(packet.total_len, packet.offload, ip.total_len, headers_len)
+            }
+            None => Self::single(packet.total_len),
         }
     }
 
     #[inline]
-    pub(crate) fn of_plain(packet: &Packet<'_>, glance: &Glance) -> Self {
-        Self::segments(packet, glance.ip_len as usize, glance.headers_len as usize)
+    pub(crate) fn of_plain(total_len: usize, offload: Offload, glance: &Glance) -> Self {
+        let (ip_len, headers_len) = (glance.ip_len as usize, glance.headers_len as usize);
+        Self::segments(total_len, offload, ip_len, headers_len)
     }
 }
 

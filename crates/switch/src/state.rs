@@ -50,12 +50,43 @@ impl Default for Config {
     }
 }
 
+/// A MAC as a number, its first byte the lowest: compared at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct MacWord(pub(crate) u64);
+
+impl MacWord {
+    pub(crate) const BITS: u32 = 48;
+    pub(crate) const MASK: u64 = (1 << Self::BITS) - 1;
+
+    /// Destination and source of a frame.
+    #[inline]
+    pub(crate) fn of_frame(macs: &[u8; 12]) -> (Self, Self) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = *macs;
+        let front = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let back = u64::from_le_bytes([e, f, g, h, i, j, k, l]);
+        (Self(front & Self::MASK), Self(back >> 16))
+    }
+
+    #[inline]
+    pub(crate) fn bytes(self) -> Mac {
+        let [a, b, c, d, e, f, ..] = self.0.to_le_bytes();
+        [a, b, c, d, e, f]
+    }
+}
+
+impl From<Mac> for MacWord {
+    #[inline]
+    fn from([a, b, c, d, e, f]: Mac) -> Self {
+        Self(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+    }
+}
+
 /// One interface.
 #[derive(Debug)]
 pub(crate) struct InterfaceState {
     pub(crate) port: Option<PortId>,
     /// As in the tables, at hand for the packet path.
-    pub(crate) mac: Mac,
+    pub(crate) mac: MacWord,
     pub(crate) counters: Counters,
     pub(crate) tracker: Tracker,
     pub(crate) fragments: Fragments,
@@ -74,7 +105,7 @@ impl InterfaceState {
         let hash = FlowHash::new(config.hash_seed);
         Self {
             port: None,
-            mac: Mac::default(),
+            mac: MacWord::default(),
             counters: Counters::default(),
             tracker: Tracker::new(hash),
             fragments: Fragments::default(),
@@ -88,7 +119,7 @@ impl InterfaceState {
 
     /// Takes what the tables say about the interface.
     pub(crate) fn configure(&mut self, entry: &Interface, config: &Config) {
-        self.mac = entry.mac;
+        self.mac = entry.mac.into();
         self.tracker.set_timeouts(entry.timeouts);
         // Other changes of an interface fill no bucket.
         if self.allowances != entry.allowances {

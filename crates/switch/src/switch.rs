@@ -60,7 +60,7 @@ pub struct Switch {
     changes: u32,
     unknown_port: u64,
     /// Room for a batch.
-    glances: Vec<Option<Glance>>,
+    glances: Vec<Glance>,
     /// The interface whose connections the next [`Self::expire`] looks at.
     sweep_position: usize,
 }
@@ -82,7 +82,7 @@ impl Switch {
             hash: FlowHash::new(config.hash_seed),
             changes: 0,
             unknown_port: 0,
-            glances: Vec::with_capacity(BATCH),
+            glances: vec![Glance::NONE; BATCH],
             sweep_position: 0,
         }
     }
@@ -348,41 +348,65 @@ impl Switch {
         out: &mut Output,
     ) -> Verdict {
         out.clear();
-        let now = moment.now;
         let Some(origin) = self.origin(from) else {
             self.unknown_port += 1;
             return Verdict::Drop(DropReason::UnknownPort);
         };
-        let mut is_shaped = false;
-        match origin {
-            Origin::Interface(index) => {
-                if let Some(state) = self.states.get_mut(index) {
-                    state.counters.outbound(packet.total_len);
-                    is_shaped = state.shaper.is_some();
-                }
-            }
-            Origin::Internet => {
-                self.states.internet.counters.outbound(packet.total_len);
-                if glance.is_some() {
-                    self.learn(packet.window);
-                }
-            }
-        }
-        let Some(glance) = glance else {
-            return self.slow(now, from, packet, None, out);
-        };
-        if is_shaped
-            && let Some(reason) = self.exceeds(
-                now,
-                origin.into(),
-                Load::of_plain(packet, glance),
-                Direction::Outbound,
-            )
+        let is_shaped = self.count_sent(origin, 1, packet.total_len);
+        let mut verdict = Verdict::Replied;
+        if let Some(glance) = glance
+            && !is_shaped
+            && self
+                .fast(moment, origin, glance, packet.again(), &mut verdict)
+                .is_some()
         {
-            return self.dropped(origin.into(), reason);
+            return verdict;
         }
-        self.fast(moment, origin, glance, packet)
-            .unwrap_or_else(|| self.slow(now, from, packet, Some(glance), out))
+        self.decide_slowly(moment, (from, origin), is_shaped, packet, glance, out)
+    }
+
+    /// Counts frames that came from a port, whatever becomes of them. Returns whether there are allowances that they
+    /// count against.
+    #[inline]
+    fn count_sent(&mut self, origin: Origin, frames: u64, bytes: usize) -> bool {
+        match origin {
+            Origin::Interface(index) => self.states.get_mut(index).is_some_and(|state| {
+                state.counters.outbound(frames, bytes);
+                state.shaper.is_some()
+            }),
+            Origin::Internet => {
+                self.states.internet.counters.outbound(frames, bytes);
+                false
+            }
+        }
+    }
+
+    /// Decides about a frame that [`Self::fast`] does not know, or that may be too much.
+    #[inline(never)]
+    fn decide_slowly(
+        &mut self,
+        moment: Moment,
+        (from, origin): (PortId, Origin),
+        is_shaped: bool,
+        packet: &mut Packet<'_>,
+        glance: Option<&Glance>,
+        out: &mut Output,
+    ) -> Verdict {
+        let now = moment.now;
+        if is_shaped && let Some(glance) = glance {
+            let load = Load::of_plain(packet.total_len, packet.offload, glance);
+            if let Some(reason) = self.exceeds(now, origin.into(), load, Direction::Outbound) {
+                return self.dropped(origin.into(), reason);
+            }
+            let mut verdict = Verdict::Replied;
+            if self
+                .fast(moment, origin, glance, packet.again(), &mut verdict)
+                .is_some()
+            {
+                return verdict;
+            }
+        }
+        self.slow(now, from, packet, glance, out)
     }
 
     /// Counts a frame against an interface's allowances. Returns why it is dropped, if it is.

@@ -4,8 +4,9 @@
 //! frame, and only says of it what it can.
 
 use trinic_wire::Protocol;
-use trinic_wire::checksum::{Sum, is_intact};
+use trinic_wire::checksum::{Sum, add_around, is_intact, is_ones};
 use trinic_wire::ethernet::EtherType;
+use trinic_wire::plain::Shape;
 
 use super::packet::Checksum;
 use super::rss::Kind;
@@ -78,8 +79,7 @@ pub(super) const WRONG: u32 = RxStatus::new().with_l4_error(true).into_bits();
 /// IPv6 extension headers that are looked behind, at most.
 const MAX_EXTENSIONS: usize = 8;
 
-/// A packet that nearly every small one is: TCP or UDP over IPv4 without tag, options or fragments, with a right
-/// header, whole in the window. It is read with one check of bounds for all headers.
+/// What is said of a packet that has a [`Shape`] and is whole in its window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Plain<'a> {
     /// Kind of packet, for the choice of a queue.
@@ -92,19 +92,13 @@ pub(super) struct Plain<'a> {
 
 impl<'a> Plain<'a> {
     /// `None` where the general way has to look, [`classify`], which would say the same of what is read here.
-    #[inline]
-    pub(super) fn read(window: &'a [u8], checksum: Checksum) -> Option<Self> {
+    #[inline(always)]
+    pub(super) fn read(window: &'a [u8], shape: Shape, checksum: Checksum) -> Option<Self> {
         let head = window.first_chunk::<42>()?;
-        let is_udp = head[23] == Protocol::UDP.0;
         let total = usize::from(u16::from_be_bytes([head[16], head[17]]));
-        let is_plain = head[12..15] == [0x08, 0x00, 0x45]
-            && u16::from_be_bytes([head[20], head[21]]) & 0x3fff == 0
-            && (is_udp && total >= 28 || head[23] == Protocol::TCP.0 && total >= 40);
         // Addresses and segment stand in a row, and so are summed in one.
-        let covered = window.get(26..14 + total).filter(|_| is_plain)?;
-        if !is_intact(head[14..].first_chunk()?) {
-            return None;
-        }
+        let covered = window.get(26..14 + total)?;
+        let is_udp = shape.is_udp();
         let (kind, status) = if is_udp {
             (Kind::UdpV4, STATUS_UDP | STATUS_IPV4)
         } else {
@@ -119,7 +113,8 @@ impl<'a> Plain<'a> {
                 let mut sum = Words::default();
                 sum.add(covered);
                 let length = u16::try_from(covered.len() - 8).ok()?;
-                sum.add_word(u64::from(length.to_be()) + u64::from(u16::from(head[23]).to_be()));
+                let protocol = u16::from(shape.protocol().0);
+                sum.add_word(u64::from(length.swap_bytes()) + u64::from(protocol.swap_bytes()));
                 if sum.is_valid() { CHECKED } else { CHECKED | WRONG }
             }
         };
@@ -330,8 +325,8 @@ impl Class {
     }
 }
 
-/// A one's complement sum for pieces of a window: eight bytes at a time in the machine's order (RFC 1071 §2), and
-/// only asked whether it is that of intact data.
+/// A one's complement sum for pieces of a window: eight bytes at a time, the first one the lowest (RFC 1071 §2: the
+/// order does not matter), and only asked whether it is that of intact data.
 #[derive(Debug, Clone, Copy, Default)]
 struct Words(u64);
 
@@ -339,34 +334,41 @@ impl Words {
     /// Adds a piece; only the last one may have an odd length.
     #[inline]
     fn add(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
+        let (blocks, rest) = bytes.as_chunks::<32>();
+        for block in blocks {
+            let (words, _) = block.as_chunks::<8>();
+            words
+                .iter()
+                .for_each(|word| self.add_word(u64::from_le_bytes(*word)));
+        }
+        let (words, rest) = rest.as_chunks::<8>();
         for word in words {
-            self.add_word(u64::from_ne_bytes(*word));
+            self.add_word(u64::from_le_bytes(*word));
         }
-        let mut rest = rest;
-        if let Some((word, tail)) = rest.split_first_chunk::<4>() {
-            self.add_word(u64::from(u32::from_ne_bytes(*word)));
-            rest = tail;
+        if rest.is_empty() {
+            return;
         }
-        if let Some((word, tail)) = rest.split_first_chunk::<2>() {
-            self.add_word(u64::from(u16::from_ne_bytes(*word)));
-            rest = tail;
-        }
-        if let [last] = rest {
-            self.add_word(u64::from(u16::from_ne_bytes([*last, 0])));
+        // What is left is the upper part of the last eight bytes, if there are so many.
+        let missing = 8 - rest.len();
+        match bytes.last_chunk::<8>() {
+            Some(last) => self.add_word(u64::from_le_bytes(*last) >> (8 * missing)),
+            None => {
+                let mut word = [0; 8];
+                word[..rest.len()].copy_from_slice(rest);
+                self.add_word(u64::from_le_bytes(word));
+            }
         }
     }
 
     #[inline]
     fn add_word(&mut self, word: u64) {
-        let (sum, is_carried) = self.0.overflowing_add(word);
-        self.0 = sum + u64::from(is_carried);
+        self.0 = add_around(self.0, word);
     }
 
-    /// The sum is 0xffff in 16 bits: a multiple of 65,535, in whatever order the bytes were added.
+    /// The sum is 0xffff in 16 bits.
     #[inline]
     fn is_valid(self) -> bool {
-        self.0 != 0 && self.0.is_multiple_of(0xffff)
+        is_ones(self.0)
     }
 }
 
@@ -454,6 +456,11 @@ mod tests {
                 let header = Sum::of(&frame[14..34]).checksum();
                 frame[24..26].copy_from_slice(&header.to_be_bytes());
                 let end = 14 + usize::from(total);
+                let segment = total.saturating_sub(20);
+                match protocol {
+                    17 => frame[38..40].copy_from_slice(&segment.to_be_bytes()),
+                    _ => frame[46] = 0x50,
+                }
                 let field = if protocol == 17 { 40 } else { 50 };
                 if end > field + 2 {
                     frame[field..field + 2].fill(0);
@@ -463,7 +470,9 @@ mod tests {
                     frame[field..field + 2].copy_from_slice(&sum.checksum().to_be_bytes());
                 }
                 // As it is, a byte of each header changed, and the field of UDP's checksum empty.
-                let changes: [&[(usize, u8)]; 8] = [
+                let changes: [&[(usize, u8)]; 10] = [
+                    &[(39, 7)],
+                    &[(46, 0x40)],
                     &[],
                     &[(12, 0x86)],
                     &[(14, 0x46)],
@@ -479,7 +488,8 @@ mod tests {
                     for length in [41, 42, 53, 54, 60, end.max(60), 256] {
                         for checksum in [Checksum::Complete, Checksum::Trusted, Checksum::Unchecked] {
                             let window = &frame[..length];
-                            match Plain::read(window, checksum) {
+                            let shape = Shape::of(window, length);
+                            match shape.and_then(|shape| Plain::read(window, shape, checksum)) {
                                 Some(read) => {
                                     plain += 1;
                                     assert_eq!((read.kind, read.status), general(window, checksum));
@@ -494,7 +504,14 @@ mod tests {
         }
         assert!(plain > 300 && others > 1000, "{plain} {others}");
         let partial = Checksum::Partial { start: 34, offset: 6 };
-        assert!(Plain::read(&[0; 64], partial).is_none());
+        let mut frame = vec![0; 64];
+        frame[12..24].copy_from_slice(&[8, 0, 0x45, 0, 0, 50, 0, 0, 0, 0, 64, 17]);
+        frame[39] = 30;
+        let header = Sum::of(&frame[14..34]).checksum();
+        frame[24..26].copy_from_slice(&header.to_be_bytes());
+        let shape = Shape::of(&frame, 64).unwrap();
+        assert!(Plain::read(&frame, shape, Checksum::Trusted).is_some());
+        assert!(Plain::read(&frame, shape, partial).is_none());
     }
 
     #[test]

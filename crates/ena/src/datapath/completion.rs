@@ -100,7 +100,7 @@ impl CompletionRing {
 
     /// Writes what was staged. The driver reads entries in order and looks at each one's first word, which has
     /// the phase; so all is written but the first word of the first entry, and then that word, releasing.
-    #[inline]
+    #[inline(never)]
     pub(super) fn flush<M: Memory>(&mut self, memory: &M) -> Result<(), DmaFault> {
         if self.staged_bytes == 0 {
             return Ok(());

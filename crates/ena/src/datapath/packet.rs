@@ -3,6 +3,7 @@
 use std::fmt;
 
 use trinic_pci::{DmaFault, Memory};
+use trinic_wire::plain::Shape;
 
 /// Most bytes of a packet in its window: every header that the pipeline looks at.
 pub const WINDOW_BYTES: usize = 256;
@@ -88,6 +89,8 @@ pub struct TxPacket {
     pub(super) head: u16,
     /// A completion is due: it was taken and not completed yet.
     pub(super) is_open: bool,
+    /// What it is, if it is whole in the window and its driver asked for nothing.
+    pub(super) shape: Option<Shape>,
     pub(super) offload: Offload,
     pub(super) window: [u8; WINDOW_BYTES],
     pub(super) fragments: [Fragment; MAX_TX_BUFFERS],
@@ -116,19 +119,26 @@ impl TxPacket {
             request_id: 0,
             head: 0,
             is_open: false,
+            shape: None,
         }
     }
 
     /// The first bytes of the frame, all of it when it has at most [`WINDOW_BYTES`].
     #[inline]
     pub fn window(&self) -> &[u8] {
-        self.window.get(..self.window_bytes).unwrap_or_default()
+        &self.window[..self.window_bytes.min(WINDOW_BYTES)]
     }
 
-    /// The first bytes of the frame, to edit headers in place.
+    /// The first bytes of the frame, to edit headers in place. What is edited keeps its kind, and its checksums right.
     #[inline]
     pub fn window_mut(&mut self) -> &mut [u8] {
-        self.window.get_mut(..self.window_bytes).unwrap_or_default()
+        &mut self.window[..self.window_bytes.min(WINDOW_BYTES)]
+    }
+
+    /// What the frame is, if it was looked at: it is whole in the window then, and its driver left nothing to do.
+    #[inline]
+    pub fn shape(&self) -> Option<Shape> {
+        self.shape
     }
 
     /// Bytes of the whole frame.
@@ -158,7 +168,7 @@ impl TxPacket {
             .fragments
             .get(self.fragment_first..self.fragment_count)
             .unwrap_or_default();
-        let window = self.window.get_mut(..self.window_bytes).unwrap_or_default();
+        let window = &mut self.window[..self.window_bytes.min(WINDOW_BYTES)];
         (window, Payload::Remote { memory, fragments })
     }
 

@@ -1,6 +1,7 @@
 //! The datapath half itself: queues, and what the switching thread calls.
 
 use trinic_pci::{DmaFault, Interrupts, Memory, SharedMemory};
+use trinic_wire::plain::Shape;
 use trinic_wire::time::Instant;
 
 use super::classify::{CHECKED, Class, Plain, WRONG, classify};
@@ -64,6 +65,15 @@ impl Left {
     #[inline]
     fn is_over(&self) -> bool {
         self.looks == 0 || self.work == 0
+    }
+
+    /// Small packets in no segments, and their bytes together.
+    #[inline]
+    fn count_plain(&mut self, packets: usize, bytes: u64) {
+        self.looks = self.looks.saturating_sub(packets);
+        self.work = self
+            .work
+            .saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
 
     #[inline]
@@ -305,6 +315,41 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
         }
     }
 
+    /// As [`Self::complete`] of each, for less.
+    #[inline]
+    pub fn complete_all(&mut self, packets: &mut [TxPacket], disposition: Disposition) {
+        let mut rest = packets;
+        while let Some(first) = rest.first() {
+            let index = first.queue;
+            let Some(Some(queue)) = self
+                .tx
+                .get_mut(usize::from(index))
+                .filter(|_| disposition == Disposition::Sent && self.swallow == 0)
+            else {
+                break;
+            };
+            let alike = rest.iter().position(|packet| packet.queue != index);
+            let (run, others) = rest.split_at_mut(alike.unwrap_or(rest.len()));
+            self.tx_dirty = true;
+            for packet in run {
+                if !std::mem::take(&mut packet.is_open) {
+                    continue;
+                }
+                if queue
+                    .complete(&self.memory, packet.request_id, packet.head)
+                    .is_err()
+                {
+                    queue.is_stopped = true;
+                    self.faults.count_tx(TxFault::Completion);
+                }
+            }
+            rest = others;
+        }
+        for packet in rest {
+            self.complete(packet, disposition);
+        }
+    }
+
     /// Writes the completions of this round and raises their interrupts.
     #[inline]
     pub fn flush(&mut self, now: Instant) {
@@ -332,7 +377,7 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
     /// # Errors
     ///
     /// Why it was dropped, or the first of its segments that was; it is counted.
-    #[inline]
+    #[inline(never)]
     pub fn receive(
         &mut self,
         window: &mut [u8],
@@ -340,9 +385,6 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
         offload: Offload,
     ) -> Result<(), RxDrop> {
         if let Some(result) = self.receive_plain(window, payload, offload) {
-            if let Err(drop) = result {
-                self.faults.count_drop(drop);
-            }
             return result;
         }
         let class = classify(window);
@@ -364,20 +406,59 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
         result
     }
 
+    /// Puts a packet that another function took, whose driver's memory is `memory`, into a receive queue: as
+    /// [`Self::receive`] does, and what was found when it was taken is not looked for again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::receive`].
+    #[inline]
+    pub fn receive_packet(&mut self, packet: &mut TxPacket, memory: &M) -> Result<(), RxDrop> {
+        if let Some(shape) = packet.shape {
+            let window = packet.window();
+            debug_assert_eq!(
+                Shape::of(window, window.len()),
+                Some(shape),
+                "It was edited to something else"
+            );
+            if let Some(result) = self.receive_shaped(window, shape, Checksum::Complete) {
+                return result;
+            }
+        }
+        let offload = packet.offload();
+        let (window, payload) = packet.parts(memory);
+        self.receive(window, payload, offload)
+    }
+
     /// Puts a packet of the plain kind into one buffer. `None` with nothing changed: the general way, of which this is
     /// the short cut, has to look.
-    #[inline]
+    #[inline(never)]
     fn receive_plain(
         &mut self,
         window: &[u8],
         payload: Payload<'_, M>,
         offload: Offload,
     ) -> Option<Result<(), RxDrop>> {
-        // The MTU is without the Ethernet header: what is a little below it goes the general way.
-        if !payload.is_empty() || offload.segmentation.is_some() || window.len() > self.mtu {
+        if !payload.is_empty() || offload.segmentation.is_some() {
             return None;
         }
-        let plain = Plain::read(window, offload.checksum)?;
+        let shape = Shape::of(window, window.len())?;
+        self.receive_shaped(window, shape, offload.checksum)
+    }
+
+    /// As [`Self::receive_plain`], of a packet that was found to be whole and of this shape.
+    #[inline(always)]
+    fn receive_shaped(
+        &mut self,
+        window: &[u8],
+        shape: Shape,
+        checksum: Checksum,
+    ) -> Option<Result<(), RxDrop>> {
+        // The MTU is without the Ethernet header: what is a little below it goes the general way.
+        if window.len() > self.mtu {
+            return None;
+        }
+        let plain = Plain::read(window, shape, checksum)?;
         let chooser = self.chooser.as_ref()?;
         let hash = chooser.hash_plain(plain.kind, plain.tuple)?;
         let queue = self.rx.get_mut(usize::from(chooser.queue(hash)?))?.as_mut()?;
@@ -386,6 +467,9 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
         let tail = || low16(registers.load_u32(doorbell));
         let result = queue.put_whole(&self.memory, tail, window, plain.status, hash)?;
         self.count_put(window.len(), result);
+        if let Err(drop) = result {
+            self.faults.count_drop(drop);
+        }
         Some(result)
     }
 
@@ -408,6 +492,14 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
         let mut count = 0;
         // Malformed packets count too, so that a round is bounded.
         for _ in 0..packets.len() {
+            // Malformed ones are looked at as well, so fewer may be left than there is room for.
+            let end = packets.len().min(count + left.looks);
+            let rest = packets.get_mut(count..end).unwrap_or_default();
+            let (taken, bytes) = queue.take_plain(&self.memory, self.pushed.as_ref(), tail, index, rest);
+            count += taken;
+            left.count_plain(taken, bytes);
+            self.statistics.tx_packets += u64::try_from(taken).unwrap_or_default();
+            self.statistics.tx_bytes += bytes;
             let Some(packet) = packets.get_mut(count).filter(|_| !left.is_over()) else {
                 break;
             };

@@ -6,6 +6,7 @@
 
 use trinic_pci::{DmaFault, Memory, SharedMemory};
 use trinic_wire::checksum::Sum;
+use trinic_wire::plain::Shape;
 use zerocopy::FromBytes;
 
 use super::classify::be16;
@@ -164,9 +165,6 @@ impl Transmitter {
         if used > self.queue.depth {
             return self.stop(TxFault::Doorbell);
         }
-        if self.form.header_room == 0 && self.take_plain(memory, pushed, tail, packet) {
-            return Taken::Packet;
-        }
         let start = self.head;
         let gathered = match self.gather(memory, pushed, tail, packet) {
             Ok(Some(gathered)) => gathered,
@@ -191,47 +189,67 @@ impl Transmitter {
         }
     }
 
-    /// Takes a packet that is one descriptor, asks for nothing, and fits the window: what nearly every small one is.
-    /// `false`, with nothing changed but the window: the general way looks at it, and says what is wrong if it is.
+    /// Takes packets that are one descriptor each, ask for nothing, and fit the window: what nearly every small one is.
+    /// Returns how many, and their bytes. It ends where [`Self::take`] has to look, and changes nothing there but the window.
     #[inline]
-    fn take_plain<M: Memory, R: SharedMemory>(
+    pub(super) fn take_plain<M: Memory, R: SharedMemory>(
         &mut self,
         memory: &M,
         pushed: Option<&R>,
         tail: u16,
-        packet: &mut TxPacket,
-    ) -> bool {
-        let entry = self.head;
-        if self.fill(memory, pushed, entry, tail).is_err() {
-            return false;
-        }
-        let descriptor = self.cache.descriptor(entry, 0, DESCRIPTOR_BYTES);
-        let phase = if entry & self.queue.depth == 0 { PHASE } else { 0 };
-        let control = descriptor.control();
-        let length = usize::from(control.length());
-        if control.into_bits() & (WHOLE | META | PHASE) != WHOLE | phase
-            || descriptor.request().into_bits() & OFFLOADS != 0
-            || length < ETHERNET_BYTES
+        index: u16,
+        packets: &mut [TxPacket],
+    ) -> (usize, u64) {
+        let (mut count, mut bytes) = (0, 0);
+        if self.form.header_room != 0
+            || !self.has_work(tail)
+            || tail.wrapping_sub(self.head) > self.queue.depth
         {
-            return false;
+            return (count, bytes);
         }
-        let Some(window) = packet.window.get_mut(..length) else {
-            return false;
-        };
-        if memory.read(descriptor.address(), window).is_err() {
-            return false;
+        let depth = self.queue.depth;
+        let mut entry = self.head;
+        for packet in packets {
+            if entry == tail || self.fill(memory, pushed, entry, tail).is_err() {
+                break;
+            }
+            let Some(descriptor) = self.cache.whole(entry) else {
+                break;
+            };
+            let phase = if entry & depth == 0 { PHASE } else { 0 };
+            let control = descriptor.control();
+            let length = usize::from(control.length());
+            if control.into_bits() & (WHOLE | META | PHASE) != WHOLE | phase
+                || descriptor.request().into_bits() & OFFLOADS != 0
+                || length < ETHERNET_BYTES
+            {
+                break;
+            }
+            let Some(window) = packet.window.get_mut(..length) else {
+                break;
+            };
+            if memory.read(descriptor.address(), window).is_err() {
+                break;
+            }
+            entry = entry.wrapping_add(1);
+            packet.shape = Shape::of(window, length);
+            packet.window_bytes = length;
+            packet.total_bytes = u32::from(control.length());
+            packet.fragment_first = 0;
+            packet.fragment_count = 0;
+            packet.offload = Offload::default();
+            packet.request_id = descriptor.request_id();
+            packet.queue = index;
+            packet.head = entry;
+            packet.is_open = true;
+            bytes += u64::from(control.length());
+            count += 1;
         }
-        self.head = entry.wrapping_add(1);
-        self.unfinished_at = None;
-        packet.window_bytes = length;
-        packet.total_bytes = u32::from(control.length());
-        packet.fragment_first = 0;
-        packet.fragment_count = 0;
-        packet.offload = Offload::default();
-        packet.request_id = descriptor.request_id();
-        packet.head = self.head;
-        packet.is_open = true;
-        true
+        if count > 0 {
+            self.head = entry;
+            self.unfinished_at = None;
+        }
+        (count, bytes)
     }
 
     /// Adds the completion of a packet.
@@ -465,6 +483,7 @@ impl Transmitter {
         }
         packet.fragment_first = fragment_first;
         packet.window_bytes = window_bytes;
+        packet.shape = None;
         packet.offload = Offload::default();
         let request = gathered.first.request();
         if request.l4_checksum() || request.l3_checksum() || request.segment() {
@@ -508,6 +527,14 @@ impl Gathered {
 }
 
 impl Cache {
+    /// A descriptor that is all of its entry, where it is.
+    #[inline]
+    fn whole(&self, entry: u16) -> Option<&TxDescriptor> {
+        let (entries, _) = self.bytes.as_chunks::<DESCRIPTOR_BYTES>();
+        let bytes = entries.get(usize::from(entry.wrapping_sub(self.start)))?;
+        Some(zerocopy::transmute_ref!(bytes))
+    }
+
     #[inline]
     fn descriptor(&self, entry: u16, slot: usize, entry_bytes: usize) -> TxDescriptor {
         let at = usize::from(entry.wrapping_sub(self.start)) * entry_bytes + slot * DESCRIPTOR_BYTES;

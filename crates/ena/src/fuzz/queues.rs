@@ -229,14 +229,12 @@ impl Bench {
             );
             for packet in &mut packets[..count] {
                 let memory = self.memory.clone();
-                let offload = packet.offload();
                 assert!(packet.window().len() <= packet.total_bytes());
-                let (window, payload) = packet.parts(&memory);
-                let disposition = match self.path.receive(window, payload, offload) {
+                let disposition = match self.path.receive_packet(packet, &memory) {
                     Ok(()) => Disposition::Sent,
                     Err(_) => Disposition::Dropped,
                 };
-                self.path.complete(packet, disposition);
+                self.path.complete_all(std::slice::from_mut(packet), disposition);
             }
             if count == 0 {
                 break;

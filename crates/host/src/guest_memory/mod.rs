@@ -282,10 +282,10 @@ impl GuestMemory {
         let Ok(last) = self.last.try_borrow() else {
             return false;
         };
-        match &last.region {
-            Some(region) if last.generation == generation => act(region),
-            _ => false,
+        if last.generation != generation {
+            return false;
         }
+        last.region.as_deref().is_some_and(act)
     }
 
     /// Looks the region up that holds an address, and remembers it.

@@ -56,6 +56,7 @@ fn allocations(card: &mut Card, frames: &[(PortId, Vec<u8>)], expected: fn(Verdi
             total_len: frame.len(),
             window,
             offload: Offload::default(),
+            shape: None,
         };
         let verdict = card.switch.process(card.now, *port, &mut packet, &mut out);
         assert!(expected(verdict), "{verdict:?}");
@@ -113,6 +114,7 @@ fn batches_of_cached_packets_allocate_nothing() {
             total_len: window.len(),
             window,
             offload: Offload::default(),
+            shape: None,
         })
         .collect();
     let mut verdicts = [Verdict::Replied; 100];

@@ -287,6 +287,7 @@ impl Card {
             window: &mut frame,
             total_len,
             offload,
+            shape: None,
         };
         let verdict = self.switch.process(self.now, port, &mut packet, &mut self.out);
         Sent {
@@ -305,6 +306,7 @@ impl Card {
                 window,
                 total_len: frame.len(),
                 offload: *offload,
+                shape: None,
             })
             .collect();
         let mut verdicts = vec![Verdict::Replied; packets.len()];

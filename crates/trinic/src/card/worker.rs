@@ -464,6 +464,7 @@ impl Worker {
             total_len: frame.len(),
             window: frame,
             offload,
+            shape: None,
         };
         let port = port_id(from);
         match self.switch.process(now, port, &mut view, &mut self.out) {

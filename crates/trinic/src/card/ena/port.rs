@@ -131,10 +131,10 @@ impl EnaPort {
         self.datapath.transmit(packets)
     }
 
-    /// Gives a packet back to the driver.
+    /// Gives packets back to the driver.
     #[inline]
-    pub fn complete(&mut self, packet: &mut TxPacket, disposition: Disposition) {
-        self.datapath.complete(packet, disposition);
+    pub fn complete(&mut self, packets: &mut [TxPacket], disposition: Disposition) {
+        self.datapath.complete_all(packets, disposition);
     }
 
     /// Writes completions and raises interrupts.
@@ -158,9 +158,7 @@ impl EnaPort {
     /// Puts another function's packet into a receive queue: its payload is copied once.
     #[inline]
     pub fn receive_packet(&mut self, packet: &mut TxPacket, memory: &GuestMemory) -> Received {
-        let offload = packet.offload();
-        let (window, payload) = packet.parts(memory);
-        Received::from(self.datapath.receive(window, payload, offload))
+        Received::from(self.datapath.receive_packet(packet, memory))
     }
 
     /// Puts a frame that came with a virtio-net header into a receive queue.

@@ -140,10 +140,6 @@ impl Worker {
     fn device_batch(&mut self, now: Instant, from: usize, packets: &mut [TxPacket]) {
         let count = packets.len();
         let mut verdicts = [Verdict::Replied; BATCH_PACKETS];
-        let mut views: [Packet<'_>; BATCH_PACKETS] = {
-            let mut packets = packets.iter_mut();
-            std::array::from_fn(|_| packets.next().map_or_else(no_view, view))
-        };
         let Self {
             switch,
             slots,
@@ -152,15 +148,15 @@ impl Worker {
             ..
         } = self;
         let port = port_id(from);
-        for view in &views[..count] {
-            counters.bytes += view.total_len as u64;
+        for packet in &*packets {
+            counters.bytes += packet.total_bytes() as u64;
         }
         let reply = |_, frame: &[u8]| {
             if let Some(slot) = slot_mut(slots, port) {
                 slot.deliver(counters, frame);
             }
         };
-        switch.process_batch(now, port, &mut views[..count], &mut verdicts, out, reply);
+        switch.process_frames(now, port, packets, view, &mut verdicts, out, reply);
         let mut rest = &mut *packets;
         let mut verdicts = &verdicts[..count];
         while let Some(verdict) = verdicts.first() {
@@ -190,14 +186,14 @@ impl Worker {
             && let (Some(source), Some(port)) = (source.device_mut(), target.port.device_mut())
         {
             let mut lost = [0, 0];
-            for packet in packets {
+            for packet in &mut *packets {
                 match port.receive_packet(packet, source.memory()) {
                     Received::Queued => {}
                     Received::Full => lost[0] += 1,
                     Received::Refused => lost[1] += 1,
                 }
-                source.complete(packet, Disposition::Sent);
             }
+            source.complete(packets, Disposition::Sent);
             target.queue_full += lost[0];
             target.refused += lost[1];
             self.counters.queue_full += lost[0];
@@ -223,9 +219,7 @@ impl Worker {
     /// Gives packets back to the driver that sent them.
     fn complete(&mut self, from: usize, packets: &mut [TxPacket], disposition: Disposition) {
         if let Some(port) = self.slots[from].as_mut().and_then(Slot::device_mut) {
-            for packet in packets {
-                port.complete(packet, disposition);
-            }
+            port.complete(packets, disposition);
         }
     }
 
@@ -283,27 +277,27 @@ impl Worker {
     }
 }
 
-/// A packet as the switch sees it.
+/// A packet as the switch sees it. One whose kind is known has nothing left to do.
 #[inline]
 fn view(packet: &mut TxPacket) -> Packet<'_> {
-    let offload = packet.offload();
+    let shape = packet.shape();
+    let offload = match shape {
+        Some(_) => Offload::default(),
+        None => offload_of(packet),
+    };
     Packet {
         total_len: packet.total_bytes(),
-        offload: Offload {
-            checksum_partial: checksum_is_partial(offload),
-            gso_size: offload.segmentation.map_or(0, |cut| cut.mss),
-        },
+        offload,
         window: packet.window_mut(),
+        shape,
     }
 }
 
-/// A place behind the last packet.
-#[inline]
-fn no_view<'a>() -> Packet<'a> {
-    Packet {
-        total_len: 0,
-        offload: Offload::default(),
-        window: &mut [],
+fn offload_of(packet: &TxPacket) -> Offload {
+    let offload = packet.offload();
+    Offload {
+        checksum_partial: checksum_is_partial(offload),
+        gso_size: offload.segmentation.map_or(0, |cut| cut.mss),
     }
 }
 
