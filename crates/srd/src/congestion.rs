@@ -52,8 +52,8 @@ pub trait Controller: Debug {
     /// Bytes were acknowledged, when so many were in flight.
     fn acknowledged(&mut self, now: Instant, bytes: u64, in_flight: u64);
 
-    /// Bytes were lost on a path that is in use.
-    fn lost(&mut self, now: Instant, bytes: u64);
+    /// Bytes were lost on a path that is in use; `heard` if something sent later on the same path has arrived, so that the path itself is alive.
+    fn lost(&mut self, now: Instant, bytes: u64, heard: bool);
 }
 
 /// Packets that a session begins with.
