@@ -13,8 +13,8 @@ pub struct Delay {
     window: u64,
     /// Until the first decrease the window doubles with each round trip.
     starting: bool,
-    /// Queues are nearly empty: the window grows by a part of itself.
-    empty: bool,
+    /// Changes in a row at which queues were nearly empty.
+    calm: u32,
     /// Since the last change: round-trip times, less the shortest of their paths.
     samples: [u64; SAMPLES],
     taken: usize,
@@ -23,7 +23,6 @@ pub struct Delay {
     lost: u64,
     /// Of those lost, what paths lost that were heard from since.
     lost_heard: u64,
-    most_in_flight: u64,
     /// When the window may be changed again.
     change: Instant,
 }
@@ -34,14 +33,13 @@ impl Controller for Delay {
             setup,
             window: (INITIAL_PACKETS * setup.packet).min(setup.most),
             starting: true,
-            empty: false,
+            calm: 0,
             samples: [0; SAMPLES],
             taken: 0,
             round_trip: 0,
             acknowledged: 0,
             lost: 0,
             lost_heard: 0,
-            most_in_flight: 0,
             change: Instant::ZERO,
         }
     }
@@ -68,7 +66,6 @@ impl Controller for Delay {
 
     fn acknowledged(&mut self, _: Instant, bytes: u64, in_flight: u64) {
         self.acknowledged += bytes;
-        self.most_in_flight = self.most_in_flight.max(in_flight);
         // A window that was not used says nothing about a larger one.
         let used = if self.starting {
             in_flight * 2
@@ -81,8 +78,7 @@ impl Controller for Delay {
         let more = if self.starting {
             bytes
         } else {
-            let packet = self.setup.packet * bytes / self.window.max(1);
-            packet.max(if self.empty { bytes / EMPTY_GROWTH } else { 1 })
+            self.more(bytes)
         };
         self.window = (self.window + more).min(self.setup.most);
     }
@@ -96,42 +92,45 @@ impl Controller for Delay {
 }
 
 impl Delay {
-    /// Compares the middle of a round trip's samples with the target, and what was lost with what arrived.
+    /// By how much the window grows when so many bytes are acknowledged.
+    fn more(&self, bytes: u64) -> u64 {
+        let least = if self.calm >= CALM { bytes / EMPTY_GROWTH } else { 1 };
+        let packet = self.setup.packet;
+        let step = packet.max((self.window * packet).isqrt() / ROOT_PART);
+        (step * bytes / self.window.max(1))
+            .min(bytes / MOST_GROWTH)
+            .max(least)
+    }
+
+    /// Compares a round trip's samples with the target, and what was lost with what arrived.
     fn decide(&mut self, now: Instant) {
+        let allowed = self.allowed();
+        let round_trip = self.round_trip.max(1);
         let count = self.taken.min(SAMPLES);
         let samples = &mut self.samples[..count];
         samples.sort_unstable();
-        // The mean of the middle half: a few slow paths do not speak for all, as with the median, but it moves little with a single sample where marks
-        // make two heaps of them. So sessions that meet the same queues give way alike.
-        let aside = (count + 1) / 4;
-        let middle = &samples[aside..count - aside];
-        let queued = middle.iter().sum::<u64>() / (middle.len() as u64).max(1);
-        let allowed = self.allowed();
+        let median = samples[count / 2];
+        // Each sample has its part in the cut, so that sessions that meet the same queues give way alike: whether a median is beyond the target is a matter of a
+        // single sample when marks make two heaps of them.
+        let kept = &samples[..count - count / SLOWEST_PART];
+        let part = |queued: &u64| (queued.saturating_sub(allowed) * 4 / 5).min(round_trip / 2);
+        let excess = kept.iter().map(part).sum::<u64>() / (kept.len() as u64).max(1);
         let sent = self.acknowledged + self.lost;
-        let round_trip = self.round_trip.max(1);
-        if queued > allowed {
-            self.give_up_unused();
-            let excess = (queued - allowed) * 4 / 5;
-            let cut = (self.window.saturating_mul(excess) / round_trip).min(self.window / 2);
-            self.shrink(cut);
-        } else if (self.lost_heard * 50 > sent && queued * 2 > allowed) || self.lost * 4 > sent {
-            self.give_up_unused();
+        if excess > 0 {
+            self.shrink(self.window.saturating_mul(excess) / round_trip);
+        } else if (self.lost_heard * 50 > sent && median * 2 > allowed) || self.lost * 4 > sent {
             self.shrink(self.window / 2);
         }
-        self.empty = queued * 4 < allowed;
+        self.calm = if excess == 0 && median * 4 < allowed {
+            self.calm.saturating_add(1)
+        } else {
+            0
+        };
         self.taken = 0;
         self.acknowledged = 0;
         self.lost = 0;
         self.lost_heard = 0;
-        self.most_in_flight = 0;
         self.change = now + Duration::from_nanos(round_trip);
-    }
-
-    /// What the window permits beyond what was in flight filled no queue, and to give up a part of it would empty none.
-    fn give_up_unused(&mut self) {
-        if self.most_in_flight > 0 {
-            self.window = self.window.min(self.most_in_flight);
-        }
     }
 
     fn shrink(&mut self, cut: u64) {
@@ -145,9 +144,18 @@ impl Delay {
     }
 }
 
-/// The part of the window by which it grows in a round trip while queues are nearly empty.
+/// The part of the window by which it grows in a round trip once queues have been nearly empty [`CALM`] times in a row.
 const EMPTY_GROWTH: u64 = 8;
-/// Samples of which the median is taken; with more, the newest count.
+/// Sessions that just gave way all see empty queues: that says little. That they stay empty says that there is room.
+const CALM: u32 = 4;
+/// Else it grows by a packet or by the root of its packets through this, whichever is more. Sessions come to equal windows by what does not grow with them;
+/// with a packet alone the 50 packets of a quick link take 50 round trips for that, and more than the root drives queues of incasts, where windows are small.
+const ROOT_PART: u64 = 2;
+/// But at most by this part of what is acknowledged: a packet for each of 128 senders with a third of a packet each would be four times what they share.
+const MOST_GROWTH: u64 = 2;
+/// The part of the samples, the slowest ones, that is left out, so that a few slow paths do not speak for all.
+const SLOWEST_PART: usize = 4;
+/// Samples of a change; with more, the newest count.
 const SAMPLES: usize = 32;
 
 #[cfg(test)]
@@ -191,14 +199,14 @@ mod tests {
         echo(&mut controller, 250, 10_000, false);
         assert!(
             controller.window() > after / 2,
-            "the middle: one slow path does not speak for all"
+            "one slow path does not speak for all"
         );
         let after = controller.window();
         controller.acknowledged(Instant::from_nanos(250_000), after, after);
         assert_eq!(
             controller.window(),
-            after + PACKET,
-            "by a packet a window afterwards"
+            after + (after * PACKET).isqrt() / 2,
+            "by half the root of its packets afterwards"
         );
     }
 
@@ -261,21 +269,42 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_begins_at_what_was_in_flight() {
+    fn a_larger_window_grows_by_more_and_a_small_one_by_half_of_itself() {
+        // [CC-2]
+        let grown = |window: u64, bytes: u64| {
+            let mut controller = controller();
+            controller.starting = false;
+            controller.window = window;
+            controller.acknowledged(Instant::ZERO, bytes, window);
+            controller.window() - window
+        };
+        assert_eq!(grown(3 * PACKET, 3 * PACKET), PACKET);
+        assert_eq!(grown(100 * PACKET, 100 * PACKET), 5 * PACKET, "half the root");
+        assert_eq!(grown(PACKET, PACKET), PACKET / 2, "half of what arrived");
+        assert_eq!(grown(PACKET / 8, PACKET), PACKET / 2);
+    }
+
+    #[test]
+    fn a_window_grows_quickly_only_if_queues_stay_empty() {
         // [CC-2]
         let mut controller = controller();
-        controller.window = 100 * PACKET;
-        controller.change = Instant::from_nanos(1);
-        controller.acknowledged(Instant::ZERO, PACKET, 40 * PACKET);
-        // 50 µs queued, 25 allowed, of 60.
-        echo(&mut controller, 10, 60, false);
-        let used = 40 * PACKET;
-        assert_eq!(controller.window(), used - used * 20 / 60);
-        controller.window = 100 * PACKET;
-        controller.acknowledged(Instant::ZERO, PACKET, 60 * PACKET);
-        assert_eq!(controller.window(), 100 * PACKET, "no growth without need");
-        controller.acknowledged(Instant::ZERO, PACKET, 99 * PACKET);
-        assert!(controller.window() > 100 * PACKET);
+        controller.starting = false;
+        controller.window = 80 * PACKET;
+        for round in 1..=4 {
+            let window = controller.window();
+            controller.acknowledged(Instant::ZERO, window, window);
+            assert!(controller.window() < window + 5 * PACKET, "{round}");
+            echo(&mut controller, round * 100, 11, false);
+        }
+        let window = controller.window();
+        controller.acknowledged(Instant::ZERO, window, window - 3 * PACKET);
+        assert_eq!(controller.window(), window, "not used");
+        controller.acknowledged(Instant::ZERO, window, window);
+        assert_eq!(controller.window(), window + window / 8);
+        echo(&mut controller, 600, 20, false);
+        let window = controller.window();
+        controller.acknowledged(Instant::ZERO, window, window);
+        assert!(controller.window() < window + 6 * PACKET);
     }
 
     #[test]
