@@ -23,6 +23,7 @@ pub struct Delay {
     lost: u64,
     /// Of those lost, what paths lost that were heard from since.
     lost_heard: u64,
+    most_in_flight: u64,
     /// When the window may be changed again.
     change: Instant,
 }
@@ -40,6 +41,7 @@ impl Controller for Delay {
             acknowledged: 0,
             lost: 0,
             lost_heard: 0,
+            most_in_flight: 0,
             change: Instant::ZERO,
         }
     }
@@ -66,6 +68,7 @@ impl Controller for Delay {
 
     fn acknowledged(&mut self, _: Instant, bytes: u64, in_flight: u64) {
         self.acknowledged += bytes;
+        self.most_in_flight = self.most_in_flight.max(in_flight);
         // A window that was not used says nothing about a larger one.
         let used = if self.starting {
             in_flight * 2
@@ -75,11 +78,7 @@ impl Controller for Delay {
         if used < self.window {
             return;
         }
-        let more = if self.starting {
-            bytes
-        } else {
-            self.more(bytes)
-        };
+        let more = if self.starting { bytes } else { self.more(bytes) };
         self.window = (self.window + more).min(self.setup.most);
     }
 
@@ -94,7 +93,11 @@ impl Controller for Delay {
 impl Delay {
     /// By how much the window grows when so many bytes are acknowledged.
     fn more(&self, bytes: u64) -> u64 {
-        let least = if self.calm >= CALM { bytes / EMPTY_GROWTH } else { 1 };
+        let least = if self.calm >= CALM {
+            bytes / EMPTY_GROWTH
+        } else {
+            1
+        };
         let packet = self.setup.packet;
         let step = packet.max((self.window * packet).isqrt() / ROOT_PART);
         (step * bytes / self.window.max(1))
@@ -117,9 +120,9 @@ impl Delay {
         let excess = kept.iter().map(part).sum::<u64>() / (kept.len() as u64).max(1);
         let sent = self.acknowledged + self.lost;
         if excess > 0 {
-            self.shrink(self.window.saturating_mul(excess) / round_trip);
+            self.shrink(excess, round_trip);
         } else if (self.lost_heard * 50 > sent && median * 2 > allowed) || self.lost * 4 > sent {
-            self.shrink(self.window / 2);
+            self.shrink(1, 2);
         }
         self.calm = if excess == 0 && median * 4 < allowed {
             self.calm.saturating_add(1)
@@ -130,11 +133,17 @@ impl Delay {
         self.acknowledged = 0;
         self.lost = 0;
         self.lost_heard = 0;
+        self.most_in_flight = 0;
         self.change = now + Duration::from_nanos(round_trip);
     }
 
-    fn shrink(&mut self, cut: u64) {
+    /// Gives up a part of the window, and what of it was not in flight: that filled no queue.
+    fn shrink(&mut self, part: u64, of: u64) {
         self.starting = false;
+        if self.most_in_flight > 0 {
+            self.window = self.window.min(self.most_in_flight);
+        }
+        let cut = self.window.saturating_mul(part) / of;
         self.window = (self.window - cut).max(self.setup.packet / LEAST_PART).max(1);
     }
 
@@ -305,6 +314,19 @@ mod tests {
         let window = controller.window();
         controller.acknowledged(Instant::ZERO, window, window);
         assert!(controller.window() < window + 6 * PACKET);
+    }
+
+    #[test]
+    fn a_cut_begins_at_what_was_in_flight() {
+        // [CC-2]
+        let mut controller = controller();
+        controller.window = 100 * PACKET;
+        controller.change = Instant::from_nanos(1);
+        controller.acknowledged(Instant::ZERO, PACKET, 40 * PACKET);
+        // 50 µs queued, 25 allowed, of 60.
+        echo(&mut controller, 10, 60, false);
+        let used = 40 * PACKET;
+        assert_eq!(controller.window(), used - used * 20 / 60);
     }
 
     #[test]
