@@ -85,6 +85,14 @@ def cpio(files: dict) -> bytes:
     return out
 
 
+def linux(folder: pathlib.Path, kernel: pathlib.Path, files=None) -> str:
+    """Makes an initramfs with `files` in a folder; the location of an image with that kernel and it."""
+    initrd = folder / f"initrd-{kernel.name}"
+    parts = [(GUESTS / "userland.cpio").read_bytes(), (kernel / "modules.cpio").read_bytes()]
+    initrd.write_bytes(b"".join([*parts, cpio({"init": INIT.encode(), "lease": LEASE.encode(), **(files or {})})]))
+    return f"file:{kernel / 'vmlinuz'}?initrd={initrd}&append=console=ttyS0%20panic=-1%20{CLOCK}"
+
+
 class Machines(system.Lab):
     """A VPC with a peer in each of two subnets, and images to start machines from; `files` are added to them."""
 
@@ -103,10 +111,7 @@ class Machines(system.Lab):
 
     def linux(self, kernel: pathlib.Path) -> str:
         """Where an image with that kernel is, for `register`."""
-        initrd = self.folder / f"initrd-{kernel.name}"
-        parts = [(GUESTS / "userland.cpio").read_bytes(), (kernel / "modules.cpio").read_bytes()]
-        initrd.write_bytes(b"".join([*parts, cpio({"init": INIT.encode(), "lease": LEASE.encode(), **self.files})]))
-        return f"file:{kernel / 'vmlinuz'}?initrd={initrd}&append=console=ttyS0%20panic=-1%20{CLOCK}"
+        return linux(self.folder, kernel, self.files)
 
     def register(self, name, location, **more):
         return self.ec2.register_image(Name=name, Architecture="x86_64", ImageLocation=location, **more)["ImageId"]

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ena_lab import EnaLab, counters, iperf, ping
+from ena_lab import EnaLab, counters, eventually, iperf, ping
 from harness import KERNELS
 
 ADDRESS = {KERNELS[0]: "10.80.1.20", KERNELS[1]: "10.80.1.21"}
@@ -220,6 +220,33 @@ def test_receive_side_scaling_is_the_drivers_to_set(lab, vm, iperf_server):
     assert key in vm.check("ethtool -x eth0")
 
 
+def test_the_fields_of_the_hash_are_the_drivers_to_choose(lab, vm):
+    """By addresses alone all datagrams of a peer go to one queue; by ports as well, to both."""
+    vm.lease()
+    vm.check("ethtool -X eth0 equal 2")
+
+    def received(fields: str) -> list:
+        """How many packets each queue got of datagrams from 64 ports, fewest first."""
+        vm.check(f"ethtool -N eth0 rx-flow-hash udp4 {fields}")
+        shown = vm.check("ethtool -n eth0 rx-flow-hash udp4")
+        assert ("L4 bytes" in shown) == ("f" in fields) and "IP SA" in shown and "IP DA" in shown, shown
+        before = counters(vm)
+        lab.card.exec(lab.peer, "python3", "-c", FROM_64_PORTS, vm.address, check=True)
+
+        def counts():
+            after = counters(vm)
+            return sorted(after[name] - before[name] for name in ("queue_0_rx_cnt", "queue_1_rx_cnt"))
+
+        eventually(lambda: sum(counts()) >= 64, what="all datagrams at the driver")
+        return counts()
+
+    # A few more packets than the datagrams may come: ARP, the router's advertisement.
+    few, all_of_them = received("sd")
+    assert few < 8 and all_of_them >= 64, (few, all_of_them)
+    few, many = received("sdfn")
+    assert few >= 16, (few, many)
+
+
 def test_interrupt_moderation(lab, vm):
     """A question from outside waits for the receive interrupt; an answer would come with the transmit one."""
     vm.lease()
@@ -281,6 +308,15 @@ until [ "$(cat /sys/class/net/eth0/carrier 2>/dev/null)" = 1 ]; do usleep 5000; 
 link=$(now)
 udhcpc -f -q -n -i eth0 -t 5 -T 1 -s /bin/true >/run/dhcp/again.log 2>&1
 echo "$begin $link $(now)"
+"""
+
+# A datagram from each of 64 ports, to a port where nobody listens.
+FROM_64_PORTS = """
+import socket, sys
+for port in range(20000, 20064):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind(("", port))
+        sender.sendto(b"x", (sys.argv[1], 9))
 """
 
 # Busybox' wget has no PUT. One request over one connection, which the server closes.

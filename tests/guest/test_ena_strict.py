@@ -50,6 +50,11 @@ def test_a_stock_driver_is_refused_nothing(strict, kernel):
         commands = [line for line in said if line.startswith("command ")]
         assert len(commands) > 20 and not [line for line in commands if " -> success" not in line]
         assert not [line for line in said if line.startswith("refused")]
+        # What no function hashes is refused by name and changes nothing. The driver tells its caller of success all
+        # the same, and then reads the fields again. Source: ena_com_fill_hash_ctrl of the Linux driver.
+        vm.check("ethtool -N eth0 rx-flow-hash udp4 m")
+        assert strict.device(eni)["refusals"] == {"hash_fields": 1}
+        assert "L4 bytes" in vm.check("ethtool -n eth0 rx-flow-hash udp4")
 
 
 def test_a_queue_of_no_power_of_two(strict, lenient):

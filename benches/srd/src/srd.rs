@@ -46,6 +46,7 @@ impl Tuning {
                 "queue_us" => config.queue_delay = time,
                 "ack_us" => config.ack_delay = time,
                 "timeout_us" => config.least_timeout = time,
+                "burst" => config.burst = Some(u16::try_from(value)?),
                 "busy_us" => tuning.busy = time,
                 "offload" => tuning.offload = value != 0,
                 _ => bail!("`{key}` is no setting"),

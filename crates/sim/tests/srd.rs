@@ -135,6 +135,26 @@ fn checksums_of_the_cards_are_enough_against_noise() {
 }
 
 #[test]
+fn a_paced_sender_loses_no_message() {
+    let lossy = PATH.clone().with_loss(10_000);
+    for_each_seed(SEEDS, |seed| {
+        let (topology, pair, flows) = both_ways(&lossy, 200);
+        let mut world = World::new(&topology, WorldConfig::new(seed));
+        let paced = Config {
+            burst: Some(1 + u16::try_from(seed % 4).unwrap_or(0)),
+            ..covering()
+        };
+        for (host, name) in [(pair.left, "left"), (pair.right, "right")] {
+            world.start(host, srd(&paced, host, Random::fork(seed, name)));
+        }
+        let mut driver = Driver::new(seed, &flows);
+        assert!(driver.run(&mut world, seconds(20)));
+        driver.ledger().check().expect("the account is in order");
+        assert_eq!(driver.ledger().count(Resolution::Failed), 0);
+    });
+}
+
+#[test]
 fn a_path_that_dies_and_half_of_them_slow_cost_no_message() {
     for_each_seed(SEEDS, |seed| {
         let slow = LinkConfig {

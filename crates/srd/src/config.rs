@@ -27,6 +27,9 @@ pub struct Config {
     pub ack_delay: Duration,
     /// The shortest time after which a silent path counts as having lost a packet [REL-7]; longer than the scheduling delays of the hosts.
     pub least_timeout: Duration,
+    /// Full packets to a peer that may leave together; the rest of a window is spread over four fifths of a round trip [CC-5]. Without a number a window leaves at once. It takes a
+    /// caller that comes back at [`Endpoint::poll_timeout`](crate::Endpoint::poll_timeout) within the time of a few packets.
+    pub burst: Option<u16>,
 }
 
 impl Default for Config {
@@ -43,6 +46,7 @@ impl Default for Config {
             queue_delay: Duration::from_micros(25),
             ack_delay: Duration::from_micros(20),
             least_timeout: Duration::from_micros(100),
+            burst: None,
         }
     }
 }

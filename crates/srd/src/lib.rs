@@ -5,7 +5,7 @@
 //! for a packet.
 //!
 //! To read it: [`endpoint`](Endpoint) finds the context, `context` begins and ends sessions, `sender` and `receiver` are the two halves of one, `outbox` cuts messages
-//! into packets, `path` and [`congestion`] decide where and how much. `direct` carries messages between interfaces of one card, which never become packets.
+//! into packets, `path`, [`congestion`] and `pacer` decide where, how much and when. `direct` carries messages between interfaces of one card, which never become packets.
 
 #![forbid(unsafe_code)]
 
@@ -21,6 +21,7 @@ mod key;
 mod local;
 mod number;
 mod outbox;
+mod pacer;
 mod path;
 mod random;
 mod receiver;

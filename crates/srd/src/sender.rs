@@ -12,6 +12,7 @@ use crate::local::Local;
 use crate::number::nanos;
 use crate::number::{earlier, high, low, whole};
 use crate::outbox::{Handle, Outbox, Written};
+use crate::pacer::Pacer;
 use crate::path::{NONE, Paths};
 use crate::session::{Owner, Wire};
 use crate::wire::Body;
@@ -60,6 +61,7 @@ struct Transmission {
 #[derive(Debug)]
 pub(crate) struct Sender<C> {
     controller: C,
+    pacer: Pacer,
     paths: Paths,
     slots: Box<[Slot]>,
     /// The lowest outstanding PSN, and the next new one.
@@ -163,8 +165,10 @@ impl<C: Controller> Sender<C> {
             path: 0,
             in_flight: false,
         };
+        let packet = (datagram - SEND_BYTES) as u64;
         Self {
             controller,
+            pacer: Pacer::new(config.burst, packet),
             paths: Paths::new(config.paths, config.least_timeout, seed, now),
             slots: vec![free; size].into(),
             lowest: 0,
@@ -175,7 +179,7 @@ impl<C: Controller> Sender<C> {
             lost: VecDeque::with_capacity(size),
             in_flight: 0,
             in_flight_bytes: 0,
-            packet: (datagram - SEND_BYTES) as u64,
+            packet,
             unasked: 0,
             last_sent: now,
             progress: now,
@@ -184,12 +188,6 @@ impl<C: Controller> Sender<C> {
             arrived: now,
             check: None,
         }
-    }
-
-    /// Whether a packet could be sent now.
-    pub(crate) fn ready(&mut self, now: Instant, outbox: &mut Outbox, datagram: usize) -> bool {
-        self.candidate(outbox, datagram)
-            .is_some_and(|candidate| self.may(now, candidate.bytes()))
     }
 
     /// Bytes of the next packet if it may go now on that path (on any if none is given).
@@ -211,7 +209,7 @@ impl<C: Controller> Sender<C> {
             .paced()
             .filter(|_| outbox.has_next() || !self.lost.is_empty());
         let check = self.silence.map_or(self.check, |silence| Some(silence.next));
-        earlier(check, paced)
+        earlier(earlier(check, paced), self.spread(outbox))
     }
 
     /// Writes the next packet, on this path or, without one, on the path of its choice.
@@ -422,8 +420,13 @@ impl<C: Controller> Sender<C> {
         })
     }
 
-    /// Whether the congestion window has room [CC-1], and the place of the transmission's number is free.
+    /// Whether a packet of so many bytes may go now.
     fn may(&self, now: Instant, bytes: usize) -> bool {
+        self.pacer.may(now) && self.fits(now, bytes)
+    }
+
+    /// Whether the congestion window has room [CC-1], and the place of the transmission's number is free.
+    fn fits(&self, now: Instant, bytes: usize) -> bool {
         if self.transmissions[self.place(self.next_transmission)].in_flight {
             return false;
         }
@@ -440,7 +443,16 @@ impl<C: Controller> Sender<C> {
             return None;
         }
         let gap = nanos(self.paths.typical()).saturating_mul(self.packet) / window.max(1);
-        Some(self.last_sent + Duration::from_nanos(gap))
+        // Who waits for itself must not take the peer for silent.
+        Some(self.last_sent + Duration::from_nanos(gap).min(self.silence_limit / LEAST_PACKETS))
+    }
+
+    /// From when a packet may go for which there is room [CC-5]. What may go at once is the caller's to take, and needs no timer.
+    fn spread(&self, outbox: &Outbox) -> Option<Instant> {
+        let from = self.pacer.from().filter(|from| *from > self.last_sent)?;
+        let new = self.next - self.lowest < self.window && outbox.has_next();
+        let packet = usize::try_from(self.packet).unwrap_or(usize::MAX);
+        ((new || !self.lost.is_empty()) && self.fits(from, packet)).then_some(from)
     }
 
     /// Remembers a transmission.
@@ -483,6 +495,8 @@ impl<C: Controller> Sender<C> {
         self.in_flight += 1;
         self.in_flight_bytes += u64::from(bytes);
         self.last_sent = now;
+        let (window, paths) = (self.controller.window(), &self.paths);
+        self.pacer.sent(now, u64::from(bytes), window, || paths.typical());
         let check = now + self.paths.overtaken(path).min(self.paths.timeout(path));
         self.check = Some(self.check.map_or(check, |earlier| earlier.min(check)));
         number
@@ -506,7 +520,11 @@ impl<C: Controller> Sender<C> {
     fn flags(&mut self, now: Instant, again: bool, wire: &Wire, outbox: &mut Outbox) -> u8 {
         self.unasked += 1;
         let quarter = (self.controller.window() / self.packet.max(1)).min(self.window) / 4;
-        let ask = again || self.unasked >= quarter.max(1) || !self.ready(now, outbox, wire.datagram);
+        // What only has to wait for its time comes soon enough.
+        let more = self
+            .candidate(outbox, wire.datagram)
+            .is_some_and(|candidate| self.fits(now, candidate.bytes()));
+        let ask = again || self.unasked >= quarter.max(1) || !more;
         if ask {
             self.unasked = 0;
         }
@@ -724,5 +742,7 @@ fn void(out: &mut [u8]) -> Written {
 
 /// Transmissions of a path that may overtake an earlier one of it.
 const OVERTAKEN: u64 = 3;
+/// Packets that go within the silence limit, however small the window is [CC-4].
+const LEAST_PACKETS: u32 = 8;
 /// The longest time between two single packets to a silent peer.
 const LONGEST_SILENCE: Duration = Duration::from_millis(100);

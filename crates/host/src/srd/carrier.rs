@@ -97,7 +97,8 @@ struct Pending {
 
 /// Carries the datagrams of an endpoint over UDP.
 ///
-/// It paces nothing: what the endpoint's congestion window permits goes at once. A batch for which there is no room stays until there is, for at most [`HOLD`].
+/// When packets go is the endpoint's to say: with [`trinic_srd::Config::burst`] it spreads a window over the round trip, and [`Carrier::turn`] comes back for each part
+/// of it; without, what the congestion window permits goes at once. A batch for which there is no room stays until there is, for at most [`HOLD`].
 #[derive(Debug)]
 pub struct Carrier {
     receiver: Receiver,

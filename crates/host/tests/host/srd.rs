@@ -26,6 +26,7 @@ pub(crate) fn trials(host: &Host) -> Vec<Trial> {
             both_ways(IpAddr::V6(Ipv6Addr::LOCALHOST), true)
         }),
         host.plain_trial("srd_paths_are_source_ports", paths_are_source_ports),
+        host.plain_trial("srd_paced_window_goes_in_bursts", paced_window),
         host.plain_trial("srd_marks_are_counted", marks_are_counted),
         host.plain_trial("srd_full_receive_buffer_is_survived", full_receive_buffer),
         host.plain_trial("srd_wait_is_ended_from_elsewhere", wait_is_ended),
@@ -255,6 +256,35 @@ fn both_ways(address: IpAddr, segmentation: bool) {
         );
         assert_eq!(side.endpoint.stats().bad_tag, 0);
     }
+}
+
+fn paced_window() {
+    let options = options(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let datagrams_a_call = |burst: Option<u16>| {
+        let mut sides = pair([&options, &options]);
+        let config = Config { burst, ..patient() };
+        sides[0].endpoint = Endpoint::new(config, gid(1), [3; 16]);
+        let address = sides[1].carrier.address();
+        sides[0].meet(2, address);
+        sides[1].memory.region = vec![0; 1 << 20];
+        // The second time a round trip is known.
+        let mut before = *sides[0].carrier.counters();
+        for round in 1..=2 {
+            before = *sides[0].carrier.counters();
+            sides[0].memory.out = vec![pattern(1 << 20, round)];
+            sides[0].submit(|_| Action::Write {
+                key: 7,
+                address: 0,
+                immediate: None,
+            });
+            complete(&mut sides, [round, 0]);
+            assert!(sides[1].memory.region == pattern(1 << 20, round));
+        }
+        let after = sides[0].carrier.counters();
+        (after.sent - before.sent).div_ceil(after.send_calls - before.send_calls)
+    };
+    assert!(datagrams_a_call(None) > 2);
+    assert!(datagrams_a_call(Some(2)) <= 2);
 }
 
 fn paths_are_source_ports() {

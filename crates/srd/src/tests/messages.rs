@@ -1,10 +1,13 @@
 //! Messages and RDMA operations between two ends.
 
-use std::collections::BTreeSet;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::world::{Flying, KEY, ONE_WAY, World};
 use crate::random::Random;
+use crate::wire::{FLAG_NOW, Packet};
 use crate::{Action, Config, Failure, Instant, Refusal, SubmitError};
 
 fn pattern(seed: u64, length: usize) -> Vec<u8> {
@@ -264,6 +267,49 @@ fn once_refused_always_refused() {
     world.run_for(Duration::from_millis(50));
     assert_eq!(world.result(1), Err(Failure::Refused(Refusal::ReceiverNotReady)));
     assert_eq!(world.hosts[1].inbox.len(), 1);
+}
+
+#[test]
+fn a_paced_window_leaves_in_bursts_and_asks_no_more_often() {
+    // [CC-5]
+    let one_way = Duration::from_micros(500);
+    // Most DATA packets that left together, at how many times some did, and how many asked for an ACK.
+    let run = |burst: Option<u16>| {
+        let mut world = World::new(&Config {
+            burst,
+            ..Config::default()
+        });
+        world.fate = Box::new(move |_, _, _| vec![one_way]);
+        // A round trip is known and the window is open.
+        for number in 0..400 {
+            world.send(0, number, numbered(number, 8_800));
+        }
+        world.run_for(Duration::from_millis(40));
+        world.hosts[1].inbox.clear();
+        world.events.clear();
+        let left: Rc<RefCell<BTreeMap<Instant, u32>>> = Rc::default();
+        let asked: Rc<Cell<u32>> = Rc::default();
+        let (times, asks) = (Rc::clone(&left), Rc::clone(&asked));
+        world.fate = Box::new(move |flying, now, _| {
+            if flying.to == 1 {
+                *times.borrow_mut().entry(now).or_default() += 1;
+                let packet = Packet::parse(&flying.bytes).unwrap();
+                asks.set(asks.get() + u32::from(packet.base.flags & FLAG_NOW != 0));
+            }
+            vec![one_way]
+        });
+        for number in 0..40 {
+            world.send(0, number, numbered(number, 8_800));
+        }
+        world.run_for(Duration::from_millis(40));
+        assert_all_arrived(&world, 1, 40);
+        let left = left.borrow();
+        (left.values().copied().max().unwrap(), left.len(), asked.get())
+    };
+    let (most, times, asked) = run(None);
+    assert_eq!((most, times), (40, 1), "a window at once");
+    // Four, and then one by one.
+    assert_eq!(run(Some(4)), (4, 1 + 36, asked));
 }
 
 #[test]
