@@ -1,7 +1,7 @@
 //! How much a sender may have in flight.
 //!
 //! [`Delay`] is what an endpoint uses unless told otherwise: it keeps queues short by the time that packets spend in them, as Swift (Kumar et al., SIGCOMM 2020)
-//! does, with the median of many paths' samples as MSwift does. [`Aimd`] is the plain alternative: half on a mark or a loss.
+//! does, but by the mean of what many paths' samples ask for, where MSwift takes their median. [`Aimd`] is the plain alternative: half on a mark or a loss.
 
 mod aimd;
 mod delay;
