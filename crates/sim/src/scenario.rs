@@ -57,6 +57,8 @@ pub struct Outcome {
     pub failed: u64,
     /// The sum over the seeds of the bits of messages delivered in a second.
     pub goodput_bps_sum: u64,
+    /// The same until the first flow was done.
+    pub together_bps_sum: u64,
     /// The least goodput of a flow, in any seed.
     pub slowest_flow_bps: u64,
     /// Nanoseconds from offer to completion.
@@ -104,6 +106,7 @@ impl Scenario {
             completed: report.completed,
             failed: report.failed,
             goodput_bps_sum: report.goodput_bps(),
+            together_bps_sum: report.together_bps(),
             slowest_flow_bps: driver.flow_goodputs_bps().into_iter().min().unwrap_or(0),
             latency_ns: report.latency_ns.clone(),
             max_depth_bytes: self.deepest(&world),
@@ -140,6 +143,11 @@ impl Outcome {
         self.goodput_bps_sum.checked_div(self.seeds).unwrap_or(0)
     }
 
+    /// The mean over the seeds of the same until the first flow was done.
+    pub fn together_bps(&self) -> u64 {
+        self.together_bps_sum.checked_div(self.seeds).unwrap_or(0)
+    }
+
     /// Adds another seed's.
     pub fn merge(&mut self, other: &Self) {
         self.slowest_flow_bps = if self.seeds == 0 {
@@ -153,6 +161,7 @@ impl Outcome {
         self.completed += other.completed;
         self.failed += other.failed;
         self.goodput_bps_sum = self.goodput_bps_sum.saturating_add(other.goodput_bps_sum);
+        self.together_bps_sum = self.together_bps_sum.saturating_add(other.together_bps_sum);
         self.latency_ns.merge(&other.latency_ns);
         self.max_depth_bytes = self.max_depth_bytes.max(other.max_depth_bytes);
         self.sent += other.sent;
@@ -282,18 +291,19 @@ pub fn permutation(failed: u32) -> Scenario {
     }
 }
 
-/// A line for each outcome: goodput until the last message was there, its part of the ideal one, the slowest flow's,
+/// A line for each outcome: goodput until the last message was there, its part of the ideal one, the part until the first flow was done, the slowest flow's,
 /// how long messages took, the deepest queue of a switch, datagrams that a full queue dropped, failed messages.
 pub fn table(rows: &[(&Scenario, &str, &Outcome)]) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
     let _ = writeln!(
         text,
-        "{:<24}{:<14}{:>8}{:>7}{:>9}{:>10}{:>10}{:>10}{:>9}{:>7}{:>7}",
+        "{:<24}{:<14}{:>8}{:>7}{:>10}{:>9}{:>10}{:>10}{:>10}{:>9}{:>7}{:>7}",
         "scenario",
         "transport",
         "Gbit/s",
         "ideal",
+        "together",
         "slowest",
         "p50 µs",
         "p99 µs",
@@ -304,15 +314,16 @@ pub fn table(rows: &[(&Scenario, &str, &Outcome)]) -> String {
     );
     for (scenario, transport, outcome) in rows {
         let goodput = outcome.goodput_bps();
-        let percent = goodput.saturating_mul(100) / scenario.ideal_bps.max(1);
+        let percent = |bps: u64| bps.saturating_mul(100) / scenario.ideal_bps.max(1);
         let latency = &outcome.latency_ns;
         let _ = writeln!(
             text,
-            "{:<24}{:<14}{:>8}{:>6}%{:>9}{:>10}{:>10}{:>10}{:>6}KiB{:>7}{:>7}",
+            "{:<24}{:<14}{:>8}{:>6}%{:>9}%{:>9}{:>10}{:>10}{:>10}{:>6}KiB{:>7}{:>7}",
             scenario.name,
             transport,
             tenths(goodput, 1_000_000_000),
-            percent,
+            percent(goodput),
+            percent(outcome.together_bps()),
             tenths(outcome.slowest_flow_bps, 1_000_000_000),
             tenths(latency.p50(), 1_000),
             tenths(latency.p99(), 1_000),

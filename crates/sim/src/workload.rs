@@ -103,6 +103,8 @@ pub struct Report {
     pub began: Instant,
     /// When the last was delivered.
     pub ended: Instant,
+    /// When the first flow had all of its messages delivered, and the bytes delivered of all flows until then.
+    pub first_done: Option<(Instant, u64)>,
     /// Nanoseconds from offer to completion.
     pub latency_ns: Histogram,
     /// Nanoseconds from offer to delivery.
@@ -113,6 +115,12 @@ impl Report {
     /// Bits of messages delivered in a second, from the first offer to the last delivery.
     pub fn goodput_bps(&self) -> u64 {
         rate_bps(self.delivered_bytes, self.ended - self.began)
+    }
+
+    /// The same until the first flow was done: as long as all of them ran.
+    pub fn together_bps(&self) -> u64 {
+        self.first_done
+            .map_or(0, |(at, bytes)| rate_bps(bytes, at - self.began))
     }
 }
 
@@ -356,6 +364,10 @@ impl Driver {
                 self.report.delivery_ns.record(took_ns);
                 state.delivered_bytes += u64::from(size_bytes);
                 state.last_delivery = now;
+                let all = state.flow.count.saturating_mul(state.flow.size_bytes.into());
+                if state.delivered_bytes >= all && self.report.first_done.is_none() {
+                    self.report.first_done = Some((now, self.report.delivered_bytes));
+                }
                 return;
             }
             MessageEvent::Completed { .. } => {

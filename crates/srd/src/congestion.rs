@@ -1,7 +1,7 @@
 //! How much a sender may have in flight.
 //!
 //! [`Delay`] is what an endpoint uses unless told otherwise: it keeps queues short by the time that packets spend in them, as Swift (Kumar et al., SIGCOMM 2020)
-//! does, with the median of many paths' samples as MSwift does. [`Aimd`] is the plain alternative: half on a mark or a loss.
+//! does, but by the mean of what many paths' samples ask for, where MSwift takes their median. [`Aimd`] is the plain alternative: half on a mark or a loss.
 
 mod aimd;
 mod delay;
@@ -52,8 +52,8 @@ pub trait Controller: Debug {
     /// Bytes were acknowledged, when so many were in flight.
     fn acknowledged(&mut self, now: Instant, bytes: u64, in_flight: u64);
 
-    /// Bytes were lost on a path that is in use.
-    fn lost(&mut self, now: Instant, bytes: u64);
+    /// Bytes were lost on a path that is in use; `heard` if something sent later on the same path has arrived, so that the path itself is alive.
+    fn lost(&mut self, now: Instant, bytes: u64, heard: bool);
 }
 
 /// Packets that a session begins with.

@@ -75,7 +75,7 @@ impl<C: Controller> Endpoint<C> {
             queued: Vec::new(),
             timers: Timers::default(),
             direct: Direct::default(),
-            events: VecDeque::new(),
+            events: VecDeque::with_capacity(AT_ONCE),
             stats: Stats::default(),
         }
     }
@@ -415,3 +415,6 @@ impl Entropy {
             .fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 }
+
+/// Messages that end at once, for which the list of events has room from the start: an acknowledgement speaks for 16 packets, or for more when one was lost.
+const AT_ONCE: usize = 64;

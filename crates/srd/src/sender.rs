@@ -664,8 +664,10 @@ impl<C: Controller> Sender<C> {
         let slot = self.slot(transmission.packet);
         self.slots[slot].state = State::Lost;
         self.lost.push_back(transmission.packet);
+        let path = self.paths.get(transmission.path);
+        let heard = path.is_some_and(|path| path.echoed > transmission.number);
         if self.paths.lose(now, transmission.path) {
-            self.controller.lost(now, u64::from(transmission.bytes));
+            self.controller.lost(now, u64::from(transmission.bytes), heard);
         }
     }
 

@@ -49,7 +49,7 @@ impl Controller for Aimd {
         self.window = (self.window + more).min(self.setup.most);
     }
 
-    fn lost(&mut self, now: Instant, _: u64) {
+    fn lost(&mut self, now: Instant, _: u64, _: bool) {
         self.halve(now);
     }
 }
@@ -85,8 +85,8 @@ mod tests {
         };
         let at = |us: u64| Instant::from_nanos(us * 1_000);
         controller.echo(at(1), sample);
-        controller.lost(at(2), 1_000);
-        controller.lost(at(3), 1_000);
+        controller.lost(at(2), 1_000, true);
+        controller.lost(at(3), 1_000, true);
         assert_eq!(controller.window(), begin / 2);
         controller.acknowledged(at(4), begin / 2, begin / 2);
         assert_eq!(controller.window(), begin / 2 + 1_000);

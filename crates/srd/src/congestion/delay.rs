@@ -13,14 +13,17 @@ pub struct Delay {
     window: u64,
     /// Until the first decrease the window doubles with each round trip.
     starting: bool,
-    /// Queues are nearly empty: the window grows by a part of itself.
-    empty: bool,
+    /// Changes in a row at which queues were nearly empty.
+    calm: u32,
     /// Since the last change: round-trip times, less the shortest of their paths.
     samples: [u64; SAMPLES],
     taken: usize,
     round_trip: u64,
     acknowledged: u64,
     lost: u64,
+    /// Of those lost, what paths lost that were heard from since.
+    lost_heard: u64,
+    most_in_flight: u64,
     /// When the window may be changed again.
     change: Instant,
 }
@@ -31,12 +34,14 @@ impl Controller for Delay {
             setup,
             window: (INITIAL_PACKETS * setup.packet).min(setup.most),
             starting: true,
-            empty: false,
+            calm: 0,
             samples: [0; SAMPLES],
             taken: 0,
             round_trip: 0,
             acknowledged: 0,
             lost: 0,
+            lost_heard: 0,
+            most_in_flight: 0,
             change: Instant::ZERO,
         }
     }
@@ -63,50 +68,82 @@ impl Controller for Delay {
 
     fn acknowledged(&mut self, _: Instant, bytes: u64, in_flight: u64) {
         self.acknowledged += bytes;
+        self.most_in_flight = self.most_in_flight.max(in_flight);
         // A window that was not used says nothing about a larger one.
-        if in_flight * 2 < self.window {
+        let used = if self.starting {
+            in_flight * 2
+        } else {
+            in_flight + 2 * self.setup.packet
+        };
+        if used < self.window {
             return;
         }
-        let more = if self.starting {
-            bytes
-        } else {
-            let packet = self.setup.packet * bytes / self.window.max(1);
-            packet.max(if self.empty { bytes / EMPTY_GROWTH } else { 1 })
-        };
+        let more = if self.starting { bytes } else { self.more(bytes) };
         self.window = (self.window + more).min(self.setup.most);
     }
 
-    fn lost(&mut self, _: Instant, bytes: u64) {
+    fn lost(&mut self, _: Instant, bytes: u64, heard: bool) {
         self.lost += bytes;
+        if heard {
+            self.lost_heard += bytes;
+        }
     }
 }
 
 impl Delay {
-    /// Compares the median of a round trip's samples with the target, and what was lost with what arrived.
+    /// By how much the window grows when so many bytes are acknowledged.
+    fn more(&self, bytes: u64) -> u64 {
+        let least = if self.calm >= CALM {
+            bytes / EMPTY_GROWTH
+        } else {
+            1
+        };
+        let packet = self.setup.packet;
+        let step = packet.max((self.window * packet).isqrt() / ROOT_PART);
+        (step * bytes / self.window.max(1))
+            .min(bytes / MOST_GROWTH)
+            .max(least)
+    }
+
+    /// Compares a round trip's samples with the target, and what was lost with what arrived.
     fn decide(&mut self, now: Instant) {
+        let allowed = self.allowed();
+        let round_trip = self.round_trip.max(1);
         let count = self.taken.min(SAMPLES);
         let samples = &mut self.samples[..count];
         samples.sort_unstable();
-        let queued = samples[count / 2];
-        let allowed = self.allowed();
+        let median = samples[count / 2];
+        // Each sample has its part in the cut, so that sessions that meet the same queues give way alike: whether a median is beyond the target is a matter of a
+        // single sample when marks make two heaps of them.
+        let kept = &samples[..count - count / SLOWEST_PART];
+        let part = |queued: &u64| (queued.saturating_sub(allowed) * 4 / 5).min(round_trip / 2);
+        let excess = kept.iter().map(part).sum::<u64>() / (kept.len() as u64).max(1);
         let sent = self.acknowledged + self.lost;
-        let round_trip = self.round_trip.max(1);
-        if queued > allowed {
-            let excess = (queued - allowed) * 4 / 5;
-            let cut = (self.window.saturating_mul(excess) / round_trip).min(self.window / 2);
-            self.shrink(cut);
-        } else if self.lost * 50 > sent && (queued * 2 > allowed || self.lost * 4 > sent) {
-            self.shrink(self.window / 2);
+        if excess > 0 {
+            self.shrink(excess, round_trip);
+        } else if (self.lost_heard * 50 > sent && median * 2 > allowed) || self.lost * 4 > sent {
+            self.shrink(1, 2);
         }
-        self.empty = queued * 4 < allowed;
+        self.calm = if excess == 0 && median * 4 < allowed {
+            self.calm.saturating_add(1)
+        } else {
+            0
+        };
         self.taken = 0;
         self.acknowledged = 0;
         self.lost = 0;
+        self.lost_heard = 0;
+        self.most_in_flight = 0;
         self.change = now + Duration::from_nanos(round_trip);
     }
 
-    fn shrink(&mut self, cut: u64) {
+    /// Gives up a part of the window, and what of it was not in flight: that filled no queue.
+    fn shrink(&mut self, part: u64, of: u64) {
         self.starting = false;
+        if self.most_in_flight > 0 {
+            self.window = self.window.min(self.most_in_flight);
+        }
+        let cut = self.window.saturating_mul(part) / of;
         self.window = (self.window - cut).max(self.setup.packet / LEAST_PART).max(1);
     }
 
@@ -116,9 +153,18 @@ impl Delay {
     }
 }
 
-/// The part of the window by which it grows in a round trip while queues are nearly empty.
+/// The part of the window by which it grows in a round trip once queues have been nearly empty [`CALM`] times in a row.
 const EMPTY_GROWTH: u64 = 8;
-/// Samples of which the median is taken; with more, the newest count.
+/// Sessions that just gave way all see empty queues: that says little. That they stay empty says that there is room.
+const CALM: u32 = 4;
+/// Else it grows by a packet or by the root of its packets through this, whichever is more. Sessions come to equal windows by what does not grow with them;
+/// with a packet alone the 50 packets of a quick link take 50 round trips for that, and more than the root drives queues of incasts, where windows are small.
+const ROOT_PART: u64 = 2;
+/// But at most by this part of what is acknowledged: a packet for each of 128 senders with a third of a packet each would be four times what they share.
+const MOST_GROWTH: u64 = 2;
+/// The part of the samples, the slowest ones, that is left out, so that a few slow paths do not speak for all.
+const SLOWEST_PART: usize = 4;
+/// Samples of a change; with more, the newest count.
 const SAMPLES: usize = 32;
 
 #[cfg(test)]
@@ -150,7 +196,7 @@ mod tests {
         let mut controller = controller();
         let begin = controller.window();
         echo(&mut controller, 10, 12, false);
-        controller.acknowledged(Instant::from_nanos(10_000), begin, begin);
+        controller.acknowledged(Instant::from_nanos(10_000), begin, begin * 2);
         assert_eq!(controller.window(), begin * 2, "doubles at the start");
         echo(&mut controller, 100, 60, false);
         let after = controller.window();
@@ -162,14 +208,14 @@ mod tests {
         echo(&mut controller, 250, 10_000, false);
         assert!(
             controller.window() > after / 2,
-            "the median: one slow path does not speak for all"
+            "one slow path does not speak for all"
         );
         let after = controller.window();
         controller.acknowledged(Instant::from_nanos(250_000), after, after);
         assert_eq!(
             controller.window(),
-            after + PACKET,
-            "by a packet a window afterwards"
+            after + (after * PACKET).isqrt() / 2,
+            "by half the root of its packets afterwards"
         );
     }
 
@@ -199,7 +245,7 @@ mod tests {
             let begin = controller.window();
             controller.change = Instant::from_nanos(1);
             controller.acknowledged(Instant::ZERO, 100 * PACKET, 0);
-            controller.lost(Instant::ZERO, lost * PACKET);
+            controller.lost(Instant::ZERO, lost * PACKET, true);
             echo(&mut controller, 10, round_trip, false);
             (controller.window(), begin)
         };
@@ -211,6 +257,96 @@ mod tests {
         assert_eq!(window, begin / 2, "5 % with filling queues");
         let (window, begin) = lose(60, 12);
         assert_eq!(window, begin / 2, "more than a quarter lost");
+    }
+
+    #[test]
+    fn a_path_that_fell_silent_is_no_congestion_until_a_quarter_is_lost() {
+        // [CC-3]
+        let lose = |lost: u64, heard: bool| {
+            let mut controller = controller();
+            controller.change = Instant::from_nanos(1);
+            controller.acknowledged(Instant::ZERO, 100 * PACKET, 8 * PACKET);
+            let begin = controller.window();
+            controller.lost(Instant::ZERO, lost * PACKET, heard);
+            // 20 µs queued: more than half of what is allowed.
+            echo(&mut controller, 10, 30, false);
+            controller.window() < begin
+        };
+        assert!(!lose(5, false), "a link that died");
+        assert!(lose(5, true), "a queue that was full");
+        assert!(lose(60, false), "more than a quarter");
+    }
+
+    #[test]
+    fn a_larger_window_grows_by_more_and_a_small_one_by_half_of_itself() {
+        // [CC-2]
+        let grown = |window: u64, bytes: u64| {
+            let mut controller = controller();
+            controller.starting = false;
+            controller.window = window;
+            controller.acknowledged(Instant::ZERO, bytes, window);
+            controller.window() - window
+        };
+        assert_eq!(grown(3 * PACKET, 3 * PACKET), PACKET);
+        assert_eq!(grown(100 * PACKET, 100 * PACKET), 5 * PACKET, "half the root");
+        assert_eq!(grown(PACKET, PACKET), PACKET / 2, "half of what arrived");
+        assert_eq!(grown(PACKET / 8, PACKET), PACKET / 2);
+    }
+
+    #[test]
+    fn a_window_grows_quickly_only_if_queues_stay_empty() {
+        // [CC-2]
+        let mut controller = controller();
+        controller.starting = false;
+        controller.window = 80 * PACKET;
+        for round in 1..=4 {
+            let window = controller.window();
+            controller.acknowledged(Instant::ZERO, window, window);
+            assert!(controller.window() < window + 5 * PACKET, "{round}");
+            echo(&mut controller, round * 100, 11, false);
+        }
+        let window = controller.window();
+        controller.acknowledged(Instant::ZERO, window, window - 3 * PACKET);
+        assert_eq!(controller.window(), window, "not used");
+        controller.acknowledged(Instant::ZERO, window, window);
+        assert_eq!(controller.window(), window + window / 8);
+        echo(&mut controller, 600, 20, false);
+        let window = controller.window();
+        controller.acknowledged(Instant::ZERO, window, window);
+        assert!(controller.window() < window + 6 * PACKET);
+    }
+
+    #[test]
+    fn a_cut_begins_at_what_was_in_flight() {
+        // [CC-2]
+        let mut controller = controller();
+        controller.window = 100 * PACKET;
+        controller.change = Instant::from_nanos(1);
+        controller.acknowledged(Instant::ZERO, PACKET, 40 * PACKET);
+        // 50 µs queued, 25 allowed, of 60.
+        echo(&mut controller, 10, 60, false);
+        let used = 40 * PACKET;
+        assert_eq!(controller.window(), used - used * 20 / 60);
+    }
+
+    #[test]
+    fn sessions_that_see_nearly_the_same_marks_give_way_nearly_alike() {
+        // [CC-2] [CC-3]
+        let left = |marked: u64| {
+            let mut controller = controller();
+            controller.window = 100 * PACKET;
+            controller.change = Instant::from_nanos(1_000_000);
+            controller.acknowledged(Instant::ZERO, PACKET, 100 * PACKET);
+            for sample in 0..32 {
+                echo(&mut controller, 1, 28, sample < marked);
+            }
+            controller.change = Instant::ZERO;
+            echo(&mut controller, 10, 28, false);
+            controller.window()
+        };
+        let (fewer, more) = (left(15), left(18));
+        assert!(more <= fewer && fewer - more < 15 * PACKET, "{fewer} {more}");
+        assert!(left(32) < left(18), "and the more marks the more");
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Controller for Tiny {
 
     fn acknowledged(&mut self, _: Instant, _: u64, _: u64) {}
 
-    fn lost(&mut self, _: Instant, _: u64) {}
+    fn lost(&mut self, _: Instant, _: u64, _: bool) {}
 }
 
 #[test]
