@@ -239,10 +239,16 @@ impl Paths {
         Duration::from_nanos(smoothed + smoothed / 4)
     }
 
-    /// The age from which a packet is lost if one that was sent later, on whatever path, has arrived [REL-7].
-    pub(crate) fn overtaken(&self, number: u8) -> Duration {
-        let [smoothed, variation] = self.times(number);
-        Duration::from_nanos(smoothed + (smoothed / 4).max(4 * variation) + TIMEOUT_ROOM / 2)
+    /// The age from which a packet is lost if one that was sent later, on whatever path, has arrived and took so many nanoseconds [REL-7].
+    pub(crate) fn overtaken(&self, number: u8, took: u64) -> Duration {
+        match self.times(number) {
+            [0, _] => FIRST_TIMEOUT,
+            [smoothed, variation] => {
+                // What held the later one up may have held up this one too.
+                let usual = smoothed.max(took);
+                Duration::from_nanos(usual + (smoothed / 4).max(4 * variation) + TIMEOUT_ROOM / 2)
+            }
+        }
     }
 
     fn times(&self, number: u8) -> [u64; 2] {

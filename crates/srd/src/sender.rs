@@ -82,8 +82,12 @@ pub(crate) struct Sender<C> {
     progress: Instant,
     silence_limit: Duration,
     silence: Option<Silence>,
-    /// When the newest packet was sent of which an echo is known.
-    arrived: Instant,
+    /// One above the highest TXN of which an echo is known.
+    arrived: u64,
+    /// How long that one took there and back, in nanoseconds.
+    took: u64,
+    /// The next TXN after the newest probe's [REL-13].
+    probed: u64,
     /// The earliest time at which a packet in flight can count as lost; later ones are found when it comes.
     check: Option<Instant>,
 }
@@ -181,7 +185,9 @@ impl<C: Controller> Sender<C> {
             progress: now,
             silence_limit: config.silence_limit,
             silence: None,
-            arrived: now,
+            arrived: 0,
+            took: 0,
+            probed: NONE,
             check: None,
         }
     }
@@ -482,7 +488,7 @@ impl<C: Controller> Sender<C> {
         self.in_flight += 1;
         self.in_flight_bytes += u64::from(bytes);
         self.last_sent = now;
-        let check = now + self.paths.overtaken(path).min(self.paths.timeout(path));
+        let check = now + self.paths.overtaken(path, 0).min(self.paths.timeout(path));
         self.check = Some(self.check.map_or(check, |earlier| earlier.min(check)));
         number
     }
@@ -584,7 +590,10 @@ impl<C: Controller> Sender<C> {
             return;
         }
         let marked = echo.marked.get() != path.marked;
-        self.arrived = self.arrived.max(transmission.at);
+        if number >= self.arrived {
+            self.arrived = number + 1;
+            self.took = nanos(now.since(transmission.at));
+        }
         if let Some(path) = self.paths.get_mut(echo.path) {
             path.echoed = number + 1;
             path.marked = echo.marked.get();
@@ -655,15 +664,20 @@ impl<C: Controller> Sender<C> {
         let mut check = None;
         let arrived = self.arrived;
         for path in 0..self.paths.count() {
-            let (overtaken, timeout) = (self.paths.overtaken(path), self.paths.timeout(path));
+            let timeout = self.paths.timeout(path);
+            let overtaken = self.paths.overtaken(path, self.took);
+            let echoed = self.paths.get(path).map_or(0, |path| path.echoed);
+            let patience = self.paths.patience(path).min(overtaken);
             let limit = |transmission: &Transmission| {
                 // While nothing arrives that was sent later, the receiver may only be late.
-                let patience = if transmission.at < arrived {
-                    overtaken.min(timeout)
+                let patience = if transmission.number < echoed {
+                    patience
+                } else if transmission.number < arrived {
+                    overtaken
                 } else {
                     timeout
                 };
-                transmission.at + patience
+                transmission.at + patience.min(timeout)
             };
             self.lose_until(now, path, |transmission| limit(transmission) <= now);
             let head = self.paths.get(path).map_or(NONE, |path| path.head);
@@ -679,7 +693,28 @@ impl<C: Controller> Sender<C> {
                 check = Some(check.map_or(at, |earlier: Instant| earlier.min(at)));
             }
         }
-        self.check = check;
+        self.check = earlier(check, self.probe(now));
+    }
+
+    /// Sends the newest packet again if nothing tells of it; when that is due if it is not yet [REL-13].
+    fn probe(&mut self, now: Instant) -> Option<Instant> {
+        let place = self.place(self.next_transmission.checked_sub(1)?);
+        let newest = self.transmissions[place];
+        // So small a window says that the network is full, and not that it loses.
+        let small = self.controller.window() < 2 * self.packet;
+        if !newest.in_flight || small || self.next_transmission == self.probed || !self.lost.is_empty() {
+            return None;
+        }
+        let due = newest.at + self.paths.overtaken(newest.path, 0);
+        if due > now {
+            return Some(due);
+        }
+        self.land(place);
+        let slot = self.slot(newest.packet);
+        self.slots[slot].state = State::Lost;
+        self.lost.push_back(newest.packet);
+        self.probed = self.next_transmission + 1;
+        None
     }
 }
 
