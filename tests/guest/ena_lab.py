@@ -29,10 +29,18 @@ Card, Lab, eventually, rule = system_lab.Card, system_lab.Lab, system_lab.eventu
 EVERYTHING = (rule("-1", cidr="10.0.0.0/8"), rule("-1", cidr6="::/0"))
 ETHERNET_BYTES = 14
 
-# Until a capture grows no more: what was captured is written by then, also on a loaded machine.
-WRITTEN = """
-size=none
-until [ "$size" = "$(stat -c %s /tmp/capture)" ]; do size=$(stat -c %s /tmp/capture); usleep 700000; done
+# Until tcpdump has written all that the kernel has captured for it: it forgets the rest when it is told to end. It counts
+# both when it gets SIGUSR1. The kernel's count may have more for ever, of before the filter was set; then nothing moves.
+# Source: tcpdump(1), pcap_stats(3PCAP).
+WRITTEN = r"""
+before=none still=0
+until
+  kill -USR1 $(pidof tcpdump); usleep 200000
+  counted=$(sed -n 's/.*: \([0-9]*\) packets\? captured, \([0-9]*\) packets\? received.*/\1 \2/p' LOG | tail -n 1)
+  [ "$counted" = "$before" ] && still=$((still + 1)) || still=0
+  before=$counted
+  [ -n "$counted" ] && { [ "${counted% *}" = "${counted#* }" ] || [ $still -ge 25 ]; }
+do :; done
 """
 
 
@@ -70,7 +78,7 @@ class EnaLab(Lab):
         path = self.folder / f"{address}.sock"
         said = self.card.run("attach", interface, "--vfio-user", str(path)).stdout
         assert "vfio-user-pci" in said and str(path) in said
-        self.functions[interface] = {"socket": path, "mac": made["MacAddress"], "address": address}
+        self.functions[interface] = {"socket": path, "mac": made["MacAddress"], "address": address, "said": said}
         self.functions[interface]["address6"] = made["Ipv6Addresses"][0]["Ipv6Address"]
         return interface
 
@@ -152,10 +160,12 @@ def captured(guest: Guest, expression: str, interface="eth0"):
     """Frames that a guest's stack sees while the block runs; the list is filled when it ends."""
     frames = []
     log = "/tmp/capture.log"
+    # What the capture before said must not be taken for what this one says.
+    guest.check(f"rm -f {log}")
     running = guest.background(f"exec tcpdump -i {interface} -n -B 8192 -s 0 -U -w /tmp/capture {expression} 2>{log}")
     guest.eventually(f"grep -q 'listening on' {log}")
     yield frames
-    guest.check(WRITTEN, timeout=60)
+    guest.check(WRITTEN.replace("LOG", log), timeout=60)
     guest.check("kill -INT $(pidof tcpdump)")
     running.wait()
     said = guest.check(f"cat {log}")

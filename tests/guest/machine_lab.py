@@ -9,10 +9,13 @@ import stat
 
 import pytest
 
+from harness import CLOCK
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GUESTS = ROOT / "target" / "guests"
 QEMU = pathlib.Path(os.environ.get("TRINIC_QEMU", GUESTS / "qemu-system-x86_64"))
 KERNEL = GUESTS / "kernels" / "trixie"
+NEWER_KERNEL = GUESTS / "kernels" / "trixie-backports"
 # On a loaded machine without KVM; 5 s on a quiet one.
 BOOT_S = 120
 
@@ -25,7 +28,8 @@ eventually = system.eventually
 def missing() -> str | None:
     if platform.machine() != "x86_64":
         return f"the guests are x86_64, this machine is {platform.machine()}"
-    absent = [p for p in (QEMU, GUESTS / "userland.cpio", KERNEL / "vmlinuz", KERNEL / "modules.cpio") if not p.exists()]
+    parts = [kernel / part for kernel in (KERNEL, NEWER_KERNEL) for part in ("vmlinuz", "modules.cpio")]
+    absent = [path for path in (QEMU, GUESTS / "userland.cpio", *parts) if not path.exists()]
     return f"{absent[0]} is missing (scripts/setup-guests makes it)" if absent else None
 
 
@@ -90,14 +94,19 @@ class Machines(system.Lab):
         self.all = self.group("all", system.rule("-1", cidr="10.0.0.0/16"))
         self.peer = self.instance(self.first, [self.all], "10.0.1.10")["InstanceId"]
         self.second_peer = self.instance(self.second, [self.all], "10.0.2.10")["InstanceId"]
-        initrd = folder / "initrd"
-        parts = [(GUESTS / "userland.cpio").read_bytes(), (KERNEL / "modules.cpio").read_bytes()]
-        initrd.write_bytes(b"".join([*parts, cpio({"init": INIT.encode(), "lease": LEASE.encode(), **(files or {})})]))
-        linux = f"file:{KERNEL / 'vmlinuz'}?initrd={initrd}&append=console=ttyS0%20panic=-1"
+        self.folder, self.files = folder, files or {}
+        linux = self.linux(KERNEL)
         self.images = {
             "ena": self.register("guest-ena", linux, EnaSupport=True),
             "traditional": self.register("guest-traditional", linux),
         }
+
+    def linux(self, kernel: pathlib.Path) -> str:
+        """Where an image with that kernel is, for `register`."""
+        initrd = self.folder / f"initrd-{kernel.name}"
+        parts = [(GUESTS / "userland.cpio").read_bytes(), (kernel / "modules.cpio").read_bytes()]
+        initrd.write_bytes(b"".join([*parts, cpio({"init": INIT.encode(), "lease": LEASE.encode(), **self.files})]))
+        return f"file:{kernel / 'vmlinuz'}?initrd={initrd}&append=console=ttyS0%20panic=-1%20{CLOCK}"
 
     def register(self, name, location, **more):
         return self.ec2.register_image(Name=name, Architecture="x86_64", ImageLocation=location, **more)["ImageId"]

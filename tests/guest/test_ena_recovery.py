@@ -81,6 +81,10 @@ class Reset:
         assert found() == {0: 1, code: 1}, found()
 
 
+    def none_came(self):
+        assert not differences(self.before, self.lab.resets(self.vm.eni))
+
+
 def test_twenty_times_down_and_up(lab, vm):
     before, counted = lab.resets(vm.eni), counters(vm)
     for _ in range(4):
@@ -115,6 +119,28 @@ def test_no_more_keep_alives(lab, vm):
     # The driver waits for 6 s.
     reset.came(1)
     assert counters(vm)["wd_expired"] >= 1
+
+
+def test_the_cable_is_pulled_and_plugged_in(lab, vm):
+    reset = Reset(lab, vm)
+    lab.fault(vm.eni, "link-down")
+    vm.eventually("grep -qx 0 /sys/class/net/eth0/carrier")
+    lab.fault(vm.eni, "link-up")
+    vm.eventually("grep -qx 1 /sys/class/net/eth0/carrier")
+    ping(vm, lab.peer_address)
+    reset.none_came()
+
+
+def test_a_notification_ends_the_watch_for_keep_alives(lab, vm):
+    reset = Reset(lab, vm)
+    lab.fault(vm.eni, "no-watchdog")
+    lab.fault(vm.eni, "stop-keep-alive")
+    # Without the notification the driver would not wait for longer than 6 s, by its own clock.
+    vm.check("sleep 9", timeout=60)
+    reset.none_came()
+    ping(vm, lab.peer_address)
+    # So that the next test finds keep-alives again.
+    vm.check(f"rmmod ena && modprobe ena && {UP}")
 
 
 def test_transmit_completions_are_lost(lab, vm):

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ena_lab import EnaLab, Segment, assert_whole_stream, captured, eventually, iperf, pcap_frames, ping, rule
-from harness import KERNELS
+from harness import KERNELS, Guest
 
 PORT = 5201
 BYTES = 1 << 20
@@ -203,6 +203,24 @@ def test_all_talk_at_once(lab, guests):
             assert status == 0, said
     for guest in guests:
         lab.assert_healthy(guest.eni)
+
+
+def test_the_printed_arguments_start_a_guest(lab, guests):
+    """What `trinic attach --vfio-user` prints, word for word: a memory of 1 GiB, the machine and the function."""
+    eni = lab.function("10.80.1.32")
+    _, _, printed = lab.functions[eni]["said"].split("\n", 2)
+    # As the shell reads them into which they are pasted.
+    words = subprocess.check_output(["sh", "-c", f"printf '%s\\0' {printed}"], text=True).split("\0")[:-1]
+    assert [word for word in words if word.startswith("-")] == ["-object", "-m", "-machine", "-device"]
+    with Guest(KERNELS[0], machine=words, name="printed") as vm:
+        assert vm.lease()["ip"] == "10.80.1.32"
+        assert vm.check("cat /sys/class/net/eth0/address").strip() == lab.functions[eni]["mac"]
+        memory_kib = int(vm.check("awk '/^MemTotal/ { print $2 }' /proc/meminfo"))
+        assert 900 << 10 < memory_kib < 1 << 20
+        ping(vm, lab.peer_address, 2, 8000)
+        ping(guests[0], "10.80.1.32", 2, 8000)
+        iperf(vm, guests[0].address)
+        lab.assert_healthy(eni)
 
 
 # The last one: it ends a guest.

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from machine_lab import QEMU, Machines, eventually, has_taps, missing, system
+from machine_lab import KERNEL, NEWER_KERNEL, QEMU, Machines, eventually, has_taps, missing, system
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=f"no machines: {missing()}")
 
@@ -54,7 +54,7 @@ def qcow2(content: bytes) -> bytes:
 
 
 class DiskMachines(Machines):
-    """With images of disks, too."""
+    """With images of disks and of a newer kernel, too."""
 
     def __init__(self, card, ec2, folder):
         super().__init__(card, ec2, folder)
@@ -62,6 +62,7 @@ class DiskMachines(Machines):
             disk = folder / f"{name}.qcow2"
             disk.write_bytes(qcow2(boot_sector(code)))
             self.images[name] = self.register(f"disk-{name}", f"file:{disk}", EnaSupport=True)
+        self.images["newer"] = self.register("guest-newer", self.linux(NEWER_KERNEL), EnaSupport=True)
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +125,17 @@ def test_an_instance_without_ena_support_has_a_virtio_card(machines, pair):
     assert machines.card.ping(machines.peer, "10.0.1.30", 1, 2, "-s", "8900", "-M", "do")
     features = machines.shell("10.0.1.30", "ethtool -k eth0")
     assert "tcp-segmentation-offload: on" in features and "tx-checksumming: on" in features
-    code = "import socket,sys;s=socket.create_server(('',5001));print('up',flush=True);c=s.accept()[0];n=0\n"
-    code += "while (d:=c.recv(1<<16)): n+=len(d)\nprint(n)"
-    with system.background(machines.card, machines.peer, "python3", "-c", code) as server:
+    assert sent(machines, "10.0.1.30", machines.peer, "10.0.1.10", 20) == ["10.0.1.30", str(20 << 20)]
+
+
+def sent(machines, address, peer, peer_address, megabytes) -> list:
+    """Has the machine of an address send zeros by TCP to a peer; whose address and how many bytes the peer saw."""
+    code = "import socket,sys;s=socket.create_server(('',5001));print('up',flush=True);c,a=s.accept();n=0\n"
+    code += "while (d:=c.recv(1<<16)): n+=len(d)\nprint(a[0],n)"
+    with system.background(machines.card, peer, "python3", "-c", code) as server:
         assert server.stdout.readline().strip() == "up"
-        machines.shell("10.0.1.30", "dd if=/dev/zero bs=1M count=20 | nc -w 3 10.0.1.10 5001")
-        assert int(server.stdout.readline()) == 20 << 20
+        machines.shell(address, f"dd if=/dev/zero bs=1M count={megabytes} | nc -w 3 {peer_address} 5001")
+        return server.stdout.readline().split()
 
 
 def test_an_interface_moves_between_running_machines(machines, pair):
@@ -196,6 +202,54 @@ def test_a_machine_that_was_powered_off_from_inside_is_stopped_and_can_start(mac
     machines.ec2.terminate_instances(InstanceIds=[ena, traditional])
     machines.becomes(ena, "terminated")
     machines.becomes(traditional, "terminated")
+
+
+ABOUT_ETH1 = """
+uname -r; cat /sys/class/net/eth1/address
+for name in eth0 eth1; do basename $(readlink -f /sys/class/net/$name/device/driver); done
+"""
+
+
+@pytest.fixture(params=[("ena", KERNEL), ("newer", NEWER_KERNEL)], ids=lambda param: param[1].name)
+def ena_pair(request, machines):
+    """Two machines of a kernel whose interfaces are all ENAs, by their addresses, and the kernel's release."""
+    image, kernel = request.param
+    pair = {address: machines.launch(image, address=address) for address in ("10.0.1.40", "10.0.1.41")}
+    for address, instance in pair.items():
+        machines.says(instance, f"guest: eth0 has {address}")
+    yield pair, (kernel / "release").read_text().strip()
+    machines.ec2.terminate_instances(InstanceIds=list(pair.values()))
+    for instance in pair.values():
+        machines.becomes(instance, "terminated")
+
+
+def test_an_interface_moves_between_two_ena_drivers(machines, ena_pair):
+    """The stock driver lets it go in one machine and takes it in the other, there and back."""
+    pair, release = ena_pair
+    moving = machines.interface("10.0.2.50")
+    mac = machines.ec2.describe_network_interfaces(NetworkInterfaceIds=[moving])["NetworkInterfaces"][0]["MacAddress"]
+    here, there = pair
+    for address, other, times in ((here, there, 1), (there, here, 1), (here, there, 2)):
+        instance = pair[address]
+        attachment = machines.attach(moving, instance)
+        machines.says(instance, "guest: eth1 has 10.0.2.50", times, 30)
+        said = machines.shell(address, ABOUT_ETH1).split()
+        assert said == [release, mac, "ena", "ena"], said
+        assert mac not in machines.shell(other, "cat /sys/class/net/*/address")
+        assert "3 packets received" in machines.shell(address, "busybox ping -c3 -i0.2 -W5 -s 8000 -I eth1 10.0.2.10")
+        machines.reaches(machines.second_peer, "10.0.2.50")
+        assert sent(machines, address, machines.second_peer, "10.0.2.10", 4) == ["10.0.2.50", str(4 << 20)]
+        function = next(found for found in machines.card.json("card") if found["interface"] == moving)
+        device = function["device"]
+        assert (function["kind"], device["driver"], device["refusals"]) == ("ena", "running", {})
+        assert device["host"]["distribution"] == release and device["tx_queues"]
+        machines.detach(attachment, moving)
+        machines.says(instance, "guest: eth1 gone", times, 10)
+        assert mac not in machines.shell(address, "cat /sys/class/net/*/address")
+        assert not machines.card.ping(machines.second_peer, "10.0.2.50")
+        for still in pair:
+            machines.reaches(machines.peer, still)
+    machines.ec2.delete_network_interface(NetworkInterfaceId=moving)
 
 
 def test_a_disk_keeps_what_was_written_until_termination(machines):

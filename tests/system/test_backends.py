@@ -81,6 +81,14 @@ def test_an_ordinary_user_has_the_same_groups(user_card, user_lab):
     assert one in user_card.exec(one, "python3", "-c", metadata, check=True).stdout
 
 
+def test_an_ordinary_user_is_told_how_to_open_a_closed_tun(user_card):
+    """`up` says it as it starts; `status` whenever one asks."""
+    if os.stat("/dev/net/tun").st_mode & 0o006 == 0o006:
+        pytest.skip("/dev/net/tun is open to everybody here")
+    assert "`chmod 0666 /dev/net/tun`" in user_card.tail(), user_card.tail()
+    assert "`chmod 0666 /dev/net/tun`" in user_card.run("status").stdout
+
+
 def test_an_ordinary_users_killed_card_adopts(user_card, user_lab):
     one = user_lab.one["InstanceId"]
     user_lab.ec2.modify_instance_metadata_options(InstanceId=one, HttpTokens="optional")
@@ -152,3 +160,23 @@ def test_the_user_space_stack_has_the_same_groups(plain_card):
     done = plain_card.exec(one["InstanceId"], "true")
     assert done.returncode == 125
     assert "user-space" in done.stderr and "trinic probe" in done.stderr
+    # Whatever is shown of an instance says what it is.
+    for words in (
+        ("status",), ("ls",), ("stats",), ("stats", eni(one)), ("console", one["InstanceId"]),
+        ("trace", eni(one), "--to", two["PrivateIpAddress"]), ("probe", one["InstanceId"], "ping", two["PrivateIpAddress"], "1", "10"),
+    ):
+        said = plain_card.run(*words)
+        assert "user-space" in (said.stdout + said.stderr).replace("UserSpace", "user-space"), words
+
+
+def test_the_user_space_stack_refuses_user_data(plain_card):
+    ec2 = plain_card.client()
+    made = ec2.run_instances(
+        ImageId="ami-0abcdef1234567890", InstanceType="t3.micro", MinCount=1, MaxCount=1, UserData="#!/bin/sh\ntrue\n"
+    )["Instances"][0]["InstanceId"]
+
+    def shown():
+        return ec2.describe_instances(InstanceIds=[made])["Reservations"][0]["Instances"][0]
+
+    eventually(lambda: shown()["State"]["Name"] in ("terminated", "stopped"), what="an end")
+    assert "User data needs a namespace" in shown()["StateReason"]["Message"], shown()["StateReason"]

@@ -129,7 +129,7 @@ def test_attach_refuses_what_cannot_be(card, lab):
 def test_every_command_prints_text_and_json(card, lab):
     one, interface = lab.one["InstanceId"], eni(lab.one)
     commands = [
-        ("status",), ("ls",), ("stats",), ("stats", interface), ("env",), ("console", one),
+        ("status",), ("ls",), ("stats",), ("stats", interface), ("env",), ("console", one), ("card",), ("card", interface),
         ("trace", interface, "--to", "10.90.1.10", "--proto", "icmp"),
         ("probe", one, "ping", "10.90.1.10", "1", "10"),
     ]
@@ -140,7 +140,7 @@ def test_every_command_prints_text_and_json(card, lab):
     assert one in card.run("ls").stdout and interface in card.run("ls").stdout
     for shell in ("bash", "zsh", "fish"):
         assert "trinic" in card.run("completion", shell).stdout
-    for command in ("up", "down", "ls", "exec", "attach", "stats", "trace", "env", "console", "probe"):
+    for command in ("up", "down", "ls", "exec", "attach", "stats", "trace", "env", "console", "probe", "card"):
         assert "Example" in card.run(command, "--help").stdout, command
 
 

@@ -1,10 +1,14 @@
 """An interface that is an ENA inside a namespace instance: a socket, a user-mode driver, the same security groups."""
 
 import json
+import os
+import pathlib
+import select
 import subprocess
+import time
 
 import pytest
-from conftest import Lab, eni, eventually, rule
+from conftest import ROOT, Lab, eni, eventually, rule
 from test_backends import user_card  # noqa: F401  (a fixture)
 
 PORT = 5000
@@ -171,3 +175,52 @@ def test_a_wrong_tag_says_so(lab):
     said = eventually(lambda: lab.card.json("ls")["problems"].get(wrong.id), what="the error")
     assert "trinic:function" in said and "'efa2'" in said.replace('"', "'") and "tap or ena" in said
     assert not wrong.has_socket()
+
+
+EXAMPLE = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / "examples" / "answer_pings"
+
+
+def test_a_packet_program_of_ones_own(lab):
+    """The example of docs/devices.md, as a user starts it: the kernel's ping of one instance, answered without a kernel."""
+    subprocess.run(
+        ["cargo", "build", "--quiet", "--package", "trinic-host", "--example", EXAMPLE.name], cwd=ROOT, check=True
+    )
+    lab.ec2.authorize_security_group_ingress(GroupId=lab.sg, IpPermissions=[rule("icmp", 8, -1, cidr="10.0.1.0/24")])
+    program = subprocess.Popen(
+        [*getattr(lab.card, "prefix", []), lab.card.program, "exec", "--state", str(lab.card.state), lab.far.instance,
+         "--", str(EXAMPLE), f"/run/trinic/{lab.far.id}.sock", "3"],
+        stdout=subprocess.PIPE, text=True,
+    )
+    try:
+        assert program.stdout.readline() == "ready\n"
+        said = lab.card.exec(
+            lab.near.instance, "ping", "-n", "-c", "3", "-i", "0.2", "-s", "1400", "-W", "20", lab.far.address, check=True
+        ).stdout
+        assert "3 received" in said, said
+        # ping checks each byte and checksum of what comes back.
+        assert "wrong" not in said and "DUP" not in said
+        assert program.communicate(timeout=20)[0] == "answered 3\n"
+        assert program.returncode == 0
+    finally:
+        program.kill()
+
+
+def test_a_trace_is_followed(lab):
+    """What a driver does shows while it does it, in a process that goes on."""
+    follow = subprocess.Popen(
+        [*getattr(lab.card, "prefix", []), lab.card.program, "trace", "--state", str(lab.card.state), lab.near.id, "--follow"],
+        stdout=subprocess.PIPE, text=True,
+    )
+    try:
+        # Once the trace is on, a driver that starts and goes is in it.
+        assert select.select([follow.stdout], [], [], 20)[0] or follow.poll() is None
+        time.sleep(0.5)
+        lab.near.probe("frames-flood", lab.near.address, lab.far.address, PORT, 20, SMALL, 1)
+        seen, end = "", time.monotonic() + 20
+        while "DEV_CTL" not in seen:
+            assert time.monotonic() < end and follow.poll() is None, seen
+            if select.select([follow.stdout], [], [], 0.2)[0]:
+                seen += os.read(follow.stdout.fileno(), 65536).decode()
+    finally:
+        follow.terminate()
+        follow.wait()

@@ -53,6 +53,11 @@ def test_a_secondary_address_answers_and_moves(card, ec2, lab):
     )
     third = lab.instance(lab.net, [lab.open])
     eventually(lambda: card.ping(third["InstanceId"], address), what="reassigned address answers")
+    # It is the other instance that answers now.
+    before = [card.stats(eni(one))["packets_in"] for one in (lab.one, lab.two)]
+    assert card.ping(third["InstanceId"], address, 5)
+    came = [card.stats(eni(one))["packets_in"] - count for one, count in zip((lab.one, lab.two), before)]
+    assert came[0] == 0 and came[1] >= 1, came
     shown = ec2.describe_network_interfaces(NetworkInterfaceIds=[eni(lab.two)])["NetworkInterfaces"][0]
     assert address in [a["PrivateIpAddress"] for a in shown["PrivateIpAddresses"]]
     ec2.unassign_private_ip_addresses(NetworkInterfaceId=eni(lab.two), PrivateIpAddresses=[address])
@@ -110,8 +115,13 @@ def test_vpcs_with_one_cidr_never_meet(card, ec2, lab):
     lonely = other.instance(net, [group], "10.30.1.11")
     assert card.ping(lonely["InstanceId"], "10.30.1.10")
     # 10.30.1.20 lives in the first VPC only, 10.30.1.11 in the second only.
-    assert not card.ping(lonely["InstanceId"], "10.30.1.20")
-    assert not card.ping(lab.one["InstanceId"], "10.30.1.11")
+    for sender, address in ((lonely, "10.30.1.20"), (lab.one, "10.30.1.11")):
+        before = card.stats(eni(sender))["drops"]
+        assert not card.ping(sender["InstanceId"], address)
+        after = card.stats(eni(sender))["drops"]
+        moved = {reason for reason, count in after.items() if count > before.get(reason, 0)}
+        # Multicast is what the kernel of the instance sends of its own.
+        assert moved - {"multicast"} == {"no-such-neighbor"}, moved
     assert twin["VpcId"] != lab.vpc
 
 

@@ -24,9 +24,10 @@ SEND = (
     "import socket,sys\n"
     "to=(sys.argv[1],int(sys.argv[2]))\n"
     "print('up',flush=True)\n"
-    "for line in sys.stdin:\n"
-    # A socket, and so a port, of its own: nothing tracked lets the packet in.
-    " s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.settimeout(float(line));s.sendto(b'x',to)\n"
+    "for number,line in enumerate(sys.stdin):\n"
+    # A port that no other one had: nothing tracked lets the packet in. The kernel's choice repeats now and then.
+    " s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.bind(('',20000+number))\n"
+    " s.settimeout(float(line));s.sendto(b'x',to)\n"
     " try: s.recv(9);print('answered',flush=True)\n"
     " except TimeoutError: print('silent',flush=True)\n"
 )

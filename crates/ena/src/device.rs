@@ -43,6 +43,7 @@ use self::queues::Queues;
 use self::registers::Registers;
 use self::trace::Trace;
 use crate::datapath::{Change, DatapathGone, Link};
+use crate::spec::feature::{HardwareHints, NO_TIMEOUT};
 use crate::spec::registers::DeviceStatus;
 
 /// Amazon's vendor id, also of the subsystem. Source: `ena_pci_id_tbl.h`.
@@ -85,7 +86,8 @@ pub struct Device<M, I, L> {
     now: Instant,
 }
 
-/// Something that a device must not do, for tests of what a driver does then. A reset ends all of them.
+/// Something that a device does not do in good times, for tests of what a driver does then. A reset ends all of them but
+/// the link's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -106,6 +108,12 @@ pub enum Fault {
     RequestReset,
     /// The device says that it failed, in its status and by an event.
     FatalError,
+    /// The cable is pulled: the driver is told by an event.
+    LinkDown,
+    /// The cable is plugged in again.
+    LinkUp,
+    /// New hints by an event, of drivers that enabled the group: nobody need watch for keep-alives any more.
+    NoWatchdog,
 }
 
 impl fmt::Display for Fault {
@@ -118,6 +126,9 @@ impl fmt::Display for Fault {
             Self::SwallowAdminCompletion => "the next admin completion is lost",
             Self::RequestReset => "the device asks for a reset",
             Self::FatalError => "the device fails",
+            Self::LinkDown => "the link goes down",
+            Self::LinkUp => "the link comes up",
+            Self::NoWatchdog => "hints: no watchdog of keep-alives",
         })
     }
 }
@@ -237,6 +248,12 @@ impl<M: Memory, I: Interrupts, L: Link> Device<M, I, L> {
                 self.status.set_fatal_error(true);
                 self.report_fatal_error();
             }
+            Fault::LinkDown => self.set_link(false),
+            Fault::LinkUp => self.set_link(true),
+            Fault::NoWatchdog => self.notify_hints(&HardwareHints {
+                watchdog_timeout_ms: NO_TIMEOUT.into(),
+                ..HardwareHints::default()
+            })?,
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::congestion::{Controller, Delay};
 use crate::context::{Context, Peer, Transmit};
+use crate::direct::{Answer, Direct, Piece};
 use crate::key::{PairKey, Sealer};
 use crate::local::Local;
 use crate::outbox::Request;
@@ -12,7 +13,7 @@ use crate::timers::Timers;
 use crate::wire::{Body, Gid, Malformed, Packet};
 use crate::{Config, Failure, Instant, Stats, SubmitError};
 
-/// A peer of an endpoint; it is also the context's index on the wire.
+/// A peer of an endpoint, or a neighbour; it is also the context's index on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub(crate) u32);
 
@@ -41,6 +42,10 @@ pub struct Event {
 /// It has no socket and no clock. After each call that can change something ([`Endpoint::submit`], [`Endpoint::handle_datagram`], [`Endpoint::handle_timeout`])
 /// the caller takes datagrams from [`Endpoint::poll_transmit`] until there is none, events from [`Endpoint::poll_event`], and calls [`Endpoint::handle_timeout`] at
 /// [`Endpoint::poll_timeout`].
+///
+/// Messages to interfaces of the same card become no datagrams [LOC-1]. [`Endpoint::add_neighbour`] names such an interface at both ends. After each
+/// [`Endpoint::submit`] the caller takes pieces from [`Endpoint::poll_direct`] until there is none, gives each to [`Endpoint::handle_direct`] of the interface that it
+/// names, and the answer to [`Endpoint::handle_answer`] of the one that it comes from. No two interfaces are borrowed at once, and one can be its own neighbour.
 #[derive(Debug)]
 pub struct Endpoint<C: Controller = Delay> {
     config: Config,
@@ -52,6 +57,7 @@ pub struct Endpoint<C: Controller = Delay> {
     ready: VecDeque<PeerId>,
     queued: Vec<bool>,
     timers: Timers,
+    direct: Direct,
     events: VecDeque<Event>,
     stats: Stats,
 }
@@ -68,12 +74,13 @@ impl<C: Controller> Endpoint<C> {
             ready: VecDeque::new(),
             queued: Vec::new(),
             timers: Timers::default(),
+            direct: Direct::default(),
             events: VecDeque::new(),
             stats: Stats::default(),
         }
     }
 
-    /// Makes a context for a peer; the one that it already has, with the key and address brought up to date.
+    /// Makes a context for a peer; the one that it already has, with the key and address brought up to date. A neighbour of that GID is removed.
     pub fn add_peer(&mut self, peer: Peer) -> PeerId {
         if let Some(id) = self.names.get(&peer.gid).copied() {
             if let Some(context) = self.context(id) {
@@ -81,16 +88,27 @@ impl<C: Controller> Endpoint<C> {
                 if context.peer.epoch != peer.epoch || context.peer.key != peer.key {
                     context.rekey(peer.key, peer.epoch);
                 }
+                return id;
             }
-            return id;
+            self.remove_peer(id);
         }
-        // An index is not used again, so a packet for a peer that is gone meets nobody.
-        let id = PeerId(u32::try_from(self.contexts.len()).unwrap_or(u32::MAX));
-        self.names.insert(peer.gid, id);
+        let id = self.name(peer.gid);
         let context = Context::new(id, self.gid, peer, &self.config, &mut self.entropy);
-        self.contexts.push(Some(Box::new(context)));
-        self.queued.push(false);
-        self.timers.add();
+        self.contexts[id.0 as usize] = Some(Box::new(context));
+        id
+    }
+
+    /// Makes a neighbour of an interface of the same card, which may be this one; messages between the two never become datagrams [LOC-1]. The other interface has to be
+    /// given this one as its neighbour too. A peer of that GID that is reached over the network is removed.
+    pub fn add_neighbour(&mut self, gid: Gid) -> PeerId {
+        if let Some(id) = self.names.get(&gid).copied() {
+            if self.direct.has(id) {
+                return id;
+            }
+            self.remove_peer(id);
+        }
+        let id = self.name(gid);
+        self.direct.add(id, gid);
         id
     }
 
@@ -101,8 +119,12 @@ impl<C: Controller> Endpoint<C> {
         }
     }
 
-    /// Withdraws a peer's key: its session ends, and its messages fail [SEC-9].
+    /// Withdraws a peer's key: its session ends, and its messages fail [SEC-9]. So do a neighbour's, which is none any more.
     pub fn remove_peer(&mut self, id: PeerId) {
+        if let Some(gid) = self.direct.remove(id, &mut self.events) {
+            self.names.remove(&gid);
+            return;
+        }
         let Some(mut context) = self.contexts.get_mut(id.0 as usize).and_then(Option::take) else {
             return;
         };
@@ -116,19 +138,17 @@ impl<C: Controller> Endpoint<C> {
     /// # Errors
     /// [`SubmitError`], and nothing of the message is kept.
     pub fn submit(&mut self, now: Instant, id: PeerId, request: Request) -> Result<(), SubmitError> {
-        let config = &self.config;
-        let context = self
-            .contexts
-            .get_mut(id.0 as usize)
-            .and_then(Option::as_mut)
-            .ok_or(SubmitError::NoPeer)?;
-        context.submit(now, request, config)?;
+        let Some(context) = self.contexts.get_mut(id.0 as usize).and_then(Option::as_mut) else {
+            return self.direct.submit(id, request, &self.config);
+        };
+        context.submit(now, request, &self.config)?;
         self.wake(id);
         Ok(())
     }
 
     /// Takes back what a queue pair of this interface has under way to a peer; it fails as withdrawn [REF-4].
     pub fn withdraw(&mut self, id: PeerId, source: u16) {
+        self.direct.withdraw(id, source, &mut self.events);
         self.with(id, |context, _, _| context.outbox.withdraw(source));
         self.wake(id);
     }
@@ -217,6 +237,37 @@ impl<C: Controller> Endpoint<C> {
         None
     }
 
+    /// The next message to a neighbour, or a segment of one; none if there is nothing to carry, or if `buffer` does not hold the largest datagram of this interface. A
+    /// message of which the piece or its answer never comes back fails as withdrawn at the next call.
+    pub fn poll_direct<'a>(&mut self, local: &mut impl Local, buffer: &'a mut [u8]) -> Option<Piece<'a>> {
+        let datagram = self.config.datagram;
+        self.direct
+            .poll(self.gid, datagram, local, buffer, &mut self.events)
+    }
+
+    /// Takes what a neighbour sends; the answer is the neighbour's. What is for another interface, or from one that is no neighbour, is counted, has no other effect, and
+    /// fails as unreachable [LOC-3].
+    pub fn handle_direct<'a>(&mut self, mut piece: Piece<'a>, local: &mut impl Local) -> Answer<'a> {
+        let peer = self.names.get(&piece.from()).copied();
+        let Some(peer) = peer.filter(|id| piece.to() == self.gid && self.direct.has(*id)) else {
+            self.stats.no_context += 1;
+            return piece.unreachable();
+        };
+        let result = piece.execute(peer, self.config.datagram, local);
+        *match result {
+            Ok(()) => &mut self.stats.delivered,
+            Err(_) => &mut self.stats.refused,
+        } += 1;
+        piece.answer(result)
+    }
+
+    /// Takes the answer to a piece of this interface. One for another interface, or whose message has ended meanwhile, has no effect.
+    pub fn handle_answer(&mut self, answer: Answer<'_>, local: &mut impl Local) {
+        if answer.sender() == self.gid && self.direct.answer(answer, local, &mut self.events) {
+            self.stats.direct += 1;
+        }
+    }
+
     /// What became of messages, in the order in which it happened for each peer.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
@@ -235,6 +286,11 @@ impl<C: Controller> Endpoint<C> {
     /// The settings, within the protocol's limits.
     pub const fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Whether messages to it go from queue to queue.
+    pub fn is_neighbour(&self, id: PeerId) -> bool {
+        self.direct.has(id)
     }
 
     /// Whether there is a session with a peer.
@@ -276,6 +332,16 @@ impl<C: Controller> Endpoint<C> {
         if let Some(context) = self.contexts.get_mut(id.0 as usize).and_then(Option::as_mut) {
             change(context, &self.config, &mut self.entropy);
         }
+    }
+
+    /// Gives a GID an index. One is not used again, so a packet for a peer that is gone meets nobody, and nor does one for a neighbour [LOC-1].
+    fn name(&mut self, gid: Gid) -> PeerId {
+        let id = PeerId(u32::try_from(self.contexts.len()).unwrap_or(u32::MAX));
+        self.names.insert(gid, id);
+        self.contexts.push(None);
+        self.queued.push(false);
+        self.timers.add();
+        id
     }
 
     /// A context may have something to send, and something else to wait for.

@@ -1,8 +1,11 @@
 //! Keys and tags: AES-CMAC, and keys derived with it.
 
 use aes::Aes128Enc;
+use cmac::digest::common::InnerInit;
 use cmac::{Cmac, KeyInit, Mac};
 use subtle::ConstantTimeEq;
+
+use crate::chain::Chain;
 
 /// Bytes of a tag on the wire [SEC-2].
 pub(crate) const TAG_BYTES: usize = 12;
@@ -24,9 +27,6 @@ impl std::fmt::Debug for PairKey {
     }
 }
 
-/// Room for every header of DATA and HELLO without its tag, and the upper half of a number.
-const JOINED_BYTES: usize = 96;
-
 /// Which way packets go: from the lower GID to the higher one, or back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -45,7 +45,7 @@ impl Direction {
 
 /// Makes and checks the tags of one direction under one key.
 #[derive(Clone)]
-pub(crate) struct Sealer(Cmac<Aes128Enc>);
+pub(crate) struct Sealer(Chain);
 
 impl std::fmt::Debug for Sealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -72,7 +72,8 @@ impl Sealer {
         incarnations: [u64; 2],
         epoch: u16,
     ) -> Self {
-        let mut function = cmac(&key.0);
+        let cipher = Aes128Enc::new(&key.0.into());
+        let mut function = Cmac::inner_init(&cipher);
         function.update(&[1]);
         function.update(&label);
         function.update(&[0, direction as u8]);
@@ -80,27 +81,12 @@ impl Sealer {
         function.update(&incarnations[1].to_be_bytes());
         function.update(&epoch.to_be_bytes());
         function.update(&128u16.to_be_bytes());
-        Self(cmac(&function.finalize().into_bytes().into()))
+        Self(Chain::new(Aes128Enc::new(&function.finalize().into_bytes())))
     }
 
     /// The tag of these bytes, in this order [SEC-3].
     pub(crate) fn tag(&self, header: &[u8], upper: &[u8], payload: &[u8]) -> [u8; TAG_BYTES] {
-        let mut mac = self.0.clone();
-        // Each update of the library prepares its cipher anew, so what is short goes in one.
-        let mut joined = [0; JOINED_BYTES];
-        let length = header.len() + upper.len();
-        if length <= JOINED_BYTES {
-            joined[..header.len()].copy_from_slice(header);
-            joined[header.len()..length].copy_from_slice(upper);
-            mac.update(&joined[..length]);
-        } else {
-            mac.update(header);
-            mac.update(upper);
-        }
-        if !payload.is_empty() {
-            mac.update(payload);
-        }
-        let whole = mac.finalize().into_bytes();
+        let whole = self.0.mac([header, upper, payload]);
         let mut tag = [0; TAG_BYTES];
         tag.copy_from_slice(&whole[..TAG_BYTES]);
         tag
@@ -108,12 +94,18 @@ impl Sealer {
 
     /// Whether that is the tag of these bytes, in a time that does not tell where it differs.
     pub(crate) fn verify(&self, header: &[u8], upper: &[u8], payload: &[u8], tag: &[u8; TAG_BYTES]) -> bool {
-        self.tag(header, upper, payload).ct_eq(tag).into()
+        // As one number: byte by byte it takes ten times as many instructions.
+        number(&self.tag(header, upper, payload))
+            .ct_eq(&number(tag))
+            .into()
     }
 }
 
-fn cmac(key: &[u8; 16]) -> Cmac<Aes128Enc> {
-    Cmac::new(key.into())
+fn number(tag: &[u8; TAG_BYTES]) -> u128 {
+    let (words, _) = tag.as_chunks();
+    words.iter().fold(0, |number, word| {
+        number << 32 | u128::from(u32::from_le_bytes(*word))
+    })
 }
 
 #[cfg(test)]
@@ -131,7 +123,7 @@ mod tests {
             0xae, 0x2d, 0x8a, 0x57, 0x1e, 0x03, 0xac, 0x9c, 0x9e, 0xb7, 0x6f, 0xac, 0x45, 0xaf, 0x8e, 0x51,
             0x30, 0xc8, 0x1c, 0x46, 0xa3, 0x5c, 0xe4, 0x11,
         ];
-        let sealer = Sealer(cmac(&key));
+        let sealer = Sealer(Chain::new(Aes128Enc::new(&key.into())));
         let empty = [
             0xbb, 0x1d, 0x69, 0x29, 0xe9, 0x59, 0x37, 0x28, 0x7f, 0xa3, 0x7d, 0x12,
         ];
@@ -146,7 +138,7 @@ mod tests {
 
     #[test]
     fn where_the_bytes_are_cut_makes_no_difference() {
-        // [SEC-3]: also around the length up to which pieces are joined.
+        // [SEC-3]: before, at and behind the ends of blocks.
         let sealer = Sealer::hello(&PairKey::new([3; 16]), Direction::Up, 0);
         let bytes: Vec<u8> = (0..200).collect();
         let whole = sealer.tag(&bytes, &[], &[]);

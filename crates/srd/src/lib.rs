@@ -5,13 +5,15 @@
 //! for a packet.
 //!
 //! To read it: [`endpoint`](Endpoint) finds the context, `context` begins and ends sessions, `sender` and `receiver` are the two halves of one, `outbox` cuts messages
-//! into packets, `path` and [`congestion`] decide where and how much.
+//! into packets, `path` and [`congestion`] decide where and how much. `direct` carries messages between interfaces of one card, which never become packets.
 
 #![forbid(unsafe_code)]
 
+mod chain;
 mod config;
 pub mod congestion;
 mod context;
+mod direct;
 mod endpoint;
 mod error;
 pub mod fuzz;
@@ -33,6 +35,7 @@ mod wire;
 
 pub use config::Config;
 pub use context::{Peer, Transmit};
+pub use direct::{Answer, Piece};
 pub use endpoint::{Datagram, Endpoint, Event, PeerId};
 pub use error::{Failure, Refusal, SubmitError};
 pub use key::PairKey;

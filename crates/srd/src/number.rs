@@ -37,6 +37,7 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 }
 
 /// The earlier of two times that may not be there. On the way of every packet: an iterator over them costs more than all else that is due.
+#[inline]
 pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),

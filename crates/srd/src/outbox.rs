@@ -31,6 +31,26 @@ pub struct Request {
     pub action: Action,
 }
 
+impl Request {
+    /// Whether it can be sent at all by an interface with datagrams of that size [PKT-7].
+    pub(crate) fn check(&self, datagram: usize) -> Result<(), SubmitError> {
+        let limit = match self.action {
+            Action::Send { .. } => u32::try_from(datagram - SEND_BYTES).unwrap_or(0),
+            _ => MOST_BYTES,
+        };
+        if self.length > limit {
+            return Err(SubmitError::TooLong {
+                length: self.length,
+                limit,
+            });
+        }
+        if self.length == 0 && matches!(self.action, Action::Read { .. }) {
+            return Err(SubmitError::EmptyRead);
+        }
+        Ok(())
+    }
+}
+
 /// What a message does at the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -191,19 +211,7 @@ impl Outbox {
     }
 
     pub(crate) fn submit(&mut self, request: Request, datagram: usize) -> Result<(), SubmitError> {
-        let limit = match request.action {
-            Action::Send { .. } => u32::try_from(datagram - SEND_BYTES).unwrap_or(0),
-            _ => MOST_BYTES,
-        };
-        if request.length > limit {
-            return Err(SubmitError::TooLong {
-                length: request.length,
-                limit,
-            });
-        }
-        if request.length == 0 && matches!(request.action, Action::Read { .. }) {
-            return Err(SubmitError::EmptyRead);
-        }
+        request.check(datagram)?;
         if self.requests == self.limit {
             return Err(SubmitError::Full);
         }
@@ -260,13 +268,13 @@ impl Outbox {
         loop {
             // What waited for an operation to end takes its turn with the others. What waited may be gone by now, so this is looked at here and not when an
             // operation ends.
-            if self.operations.room() > 0
+            if !self.waiting.is_empty()
+                && self.operations.room() > 0
                 && let Some(handle) = self.waiting.pop_front()
             {
                 self.ready.push_back(handle);
             }
             let handle = *self.ready.front()?;
-            let free = self.operations.room() > 0;
             let Some(message) = self.get_mut(handle) else {
                 self.ready.pop_front();
                 continue;
@@ -279,23 +287,24 @@ impl Outbox {
                 self.ready.pop_front();
                 continue;
             }
-            if message.needs_id() {
-                if !free {
-                    self.ready.pop_front();
-                    self.waiting.push_back(handle);
-                    continue;
-                }
-                let id = self.operations.take(handle);
-                if let Some(message) = self.get_mut(handle) {
-                    message.id = Some(id);
-                }
-            }
-            let message = self.get(handle)?;
-            return Some(Next {
+            let next = Next {
                 message: handle,
                 segment: message.next,
                 bytes: message.packet(message.next),
-            });
+            };
+            if !message.needs_id() {
+                return Some(next);
+            }
+            if self.operations.room() == 0 {
+                self.ready.pop_front();
+                self.waiting.push_back(handle);
+                continue;
+            }
+            let id = self.operations.take(handle);
+            if let Some(message) = self.get_mut(handle) {
+                message.id = Some(id);
+            }
+            return Some(next);
         }
     }
 

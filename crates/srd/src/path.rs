@@ -129,10 +129,12 @@ impl Paths {
             return path;
         }
         let mut best = self.draw(avoid);
+        let mut least = self.score(best);
         for _ in 1..DRAWS {
             let other = self.draw(avoid);
-            if self.score(other) < self.score(best) {
-                best = other;
+            let score = self.score(other);
+            if score < least {
+                (best, least) = (other, score);
             }
         }
         best

@@ -11,11 +11,13 @@ pub struct Stats {
     pub acknowledgements: u64,
     /// Datagrams taken in.
     pub received: u64,
-    /// Messages and segments placed.
+    /// Messages of this end that went to a neighbour without a datagram, and are complete [LOC-3].
+    pub direct: u64,
+    /// Messages and segments placed, those of neighbours among them.
     pub delivered: u64,
     /// DATA that had been taken before [REL-3].
     pub duplicates: u64,
-    /// DATA that this end refused [REF-1].
+    /// DATA, and messages of neighbours, that this end refused [REF-1].
     pub refused: u64,
     /// Dropped: shorter or longer than it says [PKT-5].
     pub bad_length: u64,
@@ -23,7 +25,7 @@ pub struct Stats {
     pub bad_version: u64,
     /// Dropped: a type, operation or flag that does not exist [PKT-5].
     pub unknown: u64,
-    /// Dropped: for a context, GID, key epoch or session that is not there [PKT-5].
+    /// Dropped: for a context, GID, key epoch or session that is not there [PKT-5], or a message of an interface that is no neighbour [LOC-3].
     pub no_context: u64,
     /// Dropped: with a wrong tag [PKT-5].
     pub bad_tag: u64,

@@ -14,7 +14,7 @@ impl Bits {
 
     fn place(&self, number: u64) -> (usize, u32) {
         // The count of words is a power of two, so it divides every round of the numbers.
-        let word = usize::try_from((number / 64) % self.0.len() as u64).unwrap_or(0);
+        let word = usize::try_from((number / 64) & (self.0.len() as u64 - 1)).unwrap_or(0);
         (word, (number % 64) as u32)
     }
 
@@ -39,7 +39,7 @@ impl Bits {
         if bit == 0 {
             self.0[word]
         } else {
-            let next = self.0[(word + 1) % self.0.len()];
+            let next = self.0[(word + 1) & (self.0.len() - 1)];
             self.0[word] >> bit | next << (64 - bit)
         }
     }
@@ -166,7 +166,8 @@ impl ReceiveWindow {
     }
 
     fn slot(&self, number: u64) -> usize {
-        usize::try_from(number % self.size).unwrap_or(0)
+        // A power of two.
+        usize::try_from(number & (self.size - 1)).unwrap_or(0)
     }
 }
 

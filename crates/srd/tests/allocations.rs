@@ -104,6 +104,17 @@ impl Pair {
         let _full = self.ends[from].submit(self.now, self.peers[from], request);
     }
 
+    /// Carries what an end has for the other one, its neighbour.
+    fn carry(&mut self, from: usize) {
+        while let Some(piece) = self.ends[from].poll_direct(&mut Owner, &mut self.out) {
+            let answer = self.ends[1 - from].handle_direct(piece, &mut Owner);
+            self.ends[from].handle_answer(answer, &mut Owner);
+            while let Some(event) = self.ends[from].poll_event() {
+                self.completed += u64::from(event.result.is_ok());
+            }
+        }
+    }
+
     /// 5 µs pass; what is on its way arrives, and one in 40 does not if packets are to be lost.
     fn step(&mut self) {
         self.now = self.now + Duration::from_micros(5);
@@ -210,6 +221,38 @@ fn no_packet_allocates_once_the_session_is_there() {
     let refused: u64 = stats.iter().map(|stats| stats.refused).sum();
     let retransmitted: u64 = stats.iter().map(|stats| stats.retransmitted).sum();
     assert!(refused > 50 && retransmitted > 50, "{stats:?}");
+}
+
+#[test]
+fn no_message_to_a_neighbour_allocates() {
+    // [LOC-4]: once as many messages have waited as there are places.
+    let mut pair = Pair::new();
+    pair.peers = [
+        pair.ends[0].add_neighbour([1; 16]),
+        pair.ends[1].add_neighbour([0; 16]),
+    ];
+    let mut token = 0;
+    let mut run = |pair: &mut Pair, rounds: u32| {
+        for _ in 0..rounds {
+            for end in 0..2 {
+                for _ in 0..300 {
+                    pair.submit(end, token);
+                    token += 1;
+                }
+                pair.carry(end);
+            }
+        }
+    };
+    run(&mut pair, 2);
+    let (before, completed) = (TAKEN.get(), pair.completed);
+    run(&mut pair, 50);
+    assert_eq!(TAKEN.get() - before, 0);
+    assert!(pair.completed - completed > 20_000, "{}", pair.completed);
+    assert!(
+        pair.ends
+            .iter()
+            .all(|end| end.stats().refused > 50 && end.stats().sent == 0)
+    );
 }
 
 #[test]

@@ -32,6 +32,7 @@ fn every_command_explains_itself_with_an_example() {
         "console",
         "attach",
         "env",
+        "card",
         "completion",
     ] {
         assert!(

@@ -154,6 +154,9 @@ pub struct HardwareHints {
     pub reserved: [u8; 16],
 }
 
+/// A hint of no limit. Source: `ENA_HW_HINTS_NO_TIMEOUT`.
+pub const NO_TIMEOUT: u16 = 0xffff;
+
 /// Feature 4, for get and set. Source: `ena_admin_feature_llq_desc`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]

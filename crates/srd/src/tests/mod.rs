@@ -1,5 +1,6 @@
 //! Endpoints that speak with each other in virtual time.
 
+mod direct;
 mod forged;
 mod hostile;
 mod messages;

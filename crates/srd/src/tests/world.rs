@@ -24,16 +24,22 @@ pub(super) struct Host {
     pub(super) refuse: HashMap<u16, Refusal>,
     /// Whether the region can be read.
     pub(super) unreadable: bool,
+    /// Where what cannot be read of the region begins.
+    pub(super) unreadable_from: Option<u64>,
+    /// Where what is gone of a payload begins, by the payload's name.
+    pub(super) gone: HashMap<u64, u32>,
 }
 
 impl Local for Host {
     fn gather(&mut self, payload: u64, offset: u32, into: &mut [u8]) -> Result<(), Gone> {
+        self.is_there(payload, offset, into.len())?;
         let bytes = self.payloads.get(&payload).ok_or(Gone)?;
         into.copy_from_slice(&bytes[offset as usize..offset as usize + into.len()]);
         Ok(())
     }
 
     fn scatter(&mut self, payload: u64, offset: u32, bytes: &[u8]) -> Result<(), Gone> {
+        self.is_there(payload, offset, bytes.len())?;
         let memory = self.payloads.get_mut(&payload).ok_or(Gone)?;
         memory[offset as usize..offset as usize + bytes.len()].copy_from_slice(bytes);
         Ok(())
@@ -69,6 +75,10 @@ impl Local for Host {
         if self.unreadable {
             return Err(Refusal::NotPermitted);
         }
+        let end = remote.address.saturating_add(into.len() as u64);
+        if self.unreadable_from.is_some_and(|from| end > from) {
+            return Err(Refusal::NotPermitted);
+        }
         let range = self.range(remote, into.len())?;
         into.copy_from_slice(&self.region[range]);
         Ok(())
@@ -76,6 +86,14 @@ impl Local for Host {
 }
 
 impl Host {
+    fn is_there(&self, payload: u64, offset: u32, length: usize) -> Result<(), Gone> {
+        let end = u64::from(offset) + length as u64;
+        let from = self.gone.get(&payload).copied();
+        from.is_none_or(|from| end <= u64::from(from))
+            .then_some(())
+            .ok_or(Gone)
+    }
+
     fn range(&self, remote: Remote, length: usize) -> Result<std::ops::Range<usize>, Refusal> {
         if remote.key != KEY {
             return Err(Refusal::BadKey);

@@ -169,6 +169,11 @@ impl Backend for UserSpaceBackend {
         if let InstanceKind::External { netns } = &spec.kind {
             anyhow::bail!("Nothing can be attached to {netns}: this card's instances are user-space stacks");
         }
+        anyhow::ensure!(
+            spec.user_data.as_ref().is_none_or(Vec::is_empty),
+            "User data needs a namespace: this card's instances are user-space stacks, which run no programs of this \
+             machine (`trinic ls` says why)"
+        );
         let id = spec.id.to_string();
         let name = id.clone();
         self.guests.visit(move |guests| {
@@ -206,7 +211,7 @@ impl Backend for UserSpaceBackend {
             return Ok(output);
         }
         self.guests.visit_guest(id, |_| ())?;
-        Ok(b"trinic: a user-space stack; it has no console and runs no user data\n".to_vec())
+        Ok(b"trinic: a user-space stack; it has no console\n".to_vec())
     }
 
     fn program(&self, id: &str, arguments: &[String]) -> anyhow::Result<serde_json::Value> {

@@ -26,7 +26,8 @@ pub struct Arguments {
     /// The interface; all of them without
     interface: Option<String>,
     /// Makes the function fail once: stop-keep-alive, swallow-tx-completion, drop-interrupt,
-    /// drop-admin-interrupt, swallow-admin-completion, request-reset, fatal-error
+    /// drop-admin-interrupt, swallow-admin-completion, request-reset, fatal-error, link-down, link-up,
+    /// no-watchdog
     #[arg(long, value_name = "FAULT", requires = "interface")]
     fault: Option<String>,
 }

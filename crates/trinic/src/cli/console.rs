@@ -22,6 +22,7 @@ pub struct Arguments {
 pub(super) fn run(state: &StateDir, output: Output, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let instance = Id::from(arguments.instance.as_str());
     let console = client::ask(state, &Request::Console { instance })?;
+    super::status::tell_of_user_space(state, output);
     match output {
         Output::Json => print::json(&console)?,
         Output::Text => print::text(console.get("output").and_then(Value::as_str).unwrap_or_default())?,

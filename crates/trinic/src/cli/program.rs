@@ -68,6 +68,7 @@ pub(super) fn probe(state: &StateDir, output: Output, arguments: &Arguments) -> 
                 arguments: words,
             },
         )?;
+        super::status::tell_of_user_space(state, output);
         show(output, &found)?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -29,6 +29,7 @@ pub struct Arguments {
 pub(super) fn run(state: &StateDir, output: Output, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let interface = arguments.interface.as_deref().map(Id::from);
     let stats = client::ask(state, &Request::Stats { interface })?;
+    super::status::tell_of_user_space(state, output);
     match (output, &arguments.interface) {
         (Output::Json, _) => print::json(&stats)?,
         (Output::Text, Some(_)) => print::text(&one(&stats))?,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use super::{Failure, Output, client, print};
 use crate::control::admin::{Request, Status};
 use crate::control::link::CardStatus;
+use crate::protocol::Backend;
 use crate::state::StateDir;
 
 pub(super) fn run(state: &StateDir, output: Output) -> Result<ExitCode, Failure> {
@@ -14,6 +15,22 @@ pub(super) fn run(state: &StateDir, output: Output) -> Result<ExitCode, Failure>
         Output::Text => print::text(&text(state, &status))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says beside an instance's text, on standard error, that the card's instances are not what they usually are. JSON has it in
+/// `trinic status` and `trinic ls`.
+pub(super) fn tell_of_user_space(state: &StateDir, output: Output) {
+    if output == Output::Text
+        && let Ok(status) = client::ask_for::<Status>(state, &Request::Status)
+        && let CardStatus::Up {
+            backend: Backend::UserSpace,
+            ..
+        } = status.card
+    {
+        print::progress(
+            "trinic: this card's instances are user-space stacks, not namespaces (`trinic ls` says why)",
+        );
+    }
 }
 
 fn text(state: &StateDir, status: &Status) -> String {

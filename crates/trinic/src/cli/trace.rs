@@ -65,6 +65,7 @@ pub(super) fn run(state: &StateDir, output: Output, arguments: &Arguments) -> Re
         destination_port: arguments.port.unwrap_or_else(|| default_port(protocol)),
     };
     let trace = client::ask(state, &Request::Trace(request))?;
+    super::status::tell_of_user_space(state, output);
     match output {
         Output::Json => print::json(&trace)?,
         Output::Text => {

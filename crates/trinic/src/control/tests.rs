@@ -451,7 +451,7 @@ async fn told_of(engine: &Engine, launch: Value) -> InstanceSpec {
 }
 
 #[tokio::test]
-async fn a_card_is_told_of_enas_queues_allowances_and_what_a_machine_boots() {
+async fn a_card_is_told_of_enas_queues_and_what_a_machine_boots() {
     let engine = engine(&TestStore::default());
     let location = "file:///boot/vmlinuz?initrd=/boot/initrd&append=console=ttyS0";
     let image = json!({ "Name": "guest", "ImageLocation": location, "EnaSupport": true });

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Report;
 use super::lab::{Instance, Lab, eventually};
+use super::{Figure, Report};
 use crate::program::{CarrierName, FloodOutcome, Frames, Path, Program, RoundTripOutcome, SinkOutcome, Way};
 
 /// Two instances of one group, which lets UDP between them only for this scene.
@@ -217,31 +217,18 @@ fn ports(lab: &Lab, action: &str, group: &str) -> Result<()> {
     lab.api.call(action, &parameters).map(drop)
 }
 
-fn table(report: &Report, eni: &Measured, ena: &Measured) {
+fn table(report: &mut Report, eni: &Measured, ena: &Measured) {
     report.note(
         "polling user-mode queues (ENA) against the kernel's stack (ENI, a packet socket), 64-byte frames:",
     );
-    let time = |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |us| format!("{us:.1} µs"));
-    let rows = [
-        ("", "ENI".to_owned(), "ENA".to_owned()),
-        (
-            "frames a second",
-            format!("{:.0}", eni.sink.per_s),
-            format!("{:.0}", ena.sink.per_s),
-        ),
-        (
-            "round trip, median",
-            time(eni.round_trip.p50_us),
-            time(ena.round_trip.p50_us),
-        ),
-        (
-            "round trip, 99 %",
-            time(eni.round_trip.p99_us),
-            time(ena.round_trip.p99_us),
-        ),
-    ];
-    for (name, eni, ena) in rows {
-        report.note(&format!("  {name:20}{eni:>14}{ena:>14}"));
+    report.note(&format!("  {:20}{:>14}{:>14}", "", "ENI", "ENA"));
+    let [eni_trip, ena_trip] = [&eni.round_trip, &ena.round_trip];
+    for (what, unit, eni, ena) in [
+        ("frames a second", "", Some(eni.sink.per_s), Some(ena.sink.per_s)),
+        ("round trip, median", "µs", eni_trip.p50_us, ena_trip.p50_us),
+        ("round trip, 99 %", "µs", eni_trip.p99_us, ena_trip.p99_us),
+    ] {
+        report.compare(Figure { what, unit, eni, ena });
     }
 }
 

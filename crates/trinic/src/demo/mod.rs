@@ -26,7 +26,16 @@ struct Check {
 /// Collects and prints checks as they come.
 struct Report {
     checks: Vec<Check>,
+    figures: Vec<Figure>,
     quiet: bool,
+}
+
+/// What was measured of the two kinds of interface, side by side; none if nothing came.
+struct Figure {
+    what: &'static str,
+    unit: &'static str,
+    eni: Option<f64>,
+    ena: Option<f64>,
 }
 
 impl Report {
@@ -36,6 +45,22 @@ impl Report {
 
     fn note(&self, text: &str) {
         self.line(&format!("  {text}"));
+    }
+
+    /// Keeps and prints a figure.
+    fn compare(&mut self, figure: Figure) {
+        let shown = |value: Option<f64>| match (value, figure.unit) {
+            (None, _) => "-".to_owned(),
+            (Some(value), "") => format!("{value:.0}"),
+            (Some(value), unit) => format!("{value:.1} {unit}"),
+        };
+        self.note(&format!(
+            "  {:20}{:>14}{:>14}",
+            figure.what,
+            shown(figure.eni),
+            shown(figure.ena)
+        ));
+        self.figures.push(figure);
     }
 
     /// A check that compares two texts.
@@ -77,6 +102,7 @@ pub fn run(json: bool) -> Result<()> {
     let begin = Instant::now();
     let mut report = Report {
         checks: Vec::new(),
+        figures: Vec::new(),
         quiet: json,
     };
     report.line("trinic demo: EC2 network interfaces on this machine");
@@ -127,6 +153,15 @@ fn print_json(report: &Report, backend: &str, reason: Option<&str>, seconds: f64
             })
         })
         .collect();
-    let document = serde_json::json!({ "backend": backend, "backend_reason": reason, "seconds": seconds, "checks": checks });
+    let figures: Vec<_> = report
+        .figures
+        .iter()
+        .map(|figure| {
+            serde_json::json!({ "what": figure.what, "unit": figure.unit, "eni": figure.eni, "ena": figure.ena })
+        })
+        .collect();
+    let document = serde_json::json!({
+        "backend": backend, "backend_reason": reason, "seconds": seconds, "checks": checks, "figures": figures,
+    });
     println!("{document}");
 }

@@ -117,7 +117,7 @@ impl Program {
             ["forward"] => Ok(Self::Forward),
             _ => bail!(
                 "No such program: {words:?}; there are ping, tcp-connect, tcp-echo, forward and frames-echo, -rtt, \
-                 -flood, -sink, -core and -pair"
+                 -flood, -sink, -core, -pair and -turns"
             ),
         }
     }

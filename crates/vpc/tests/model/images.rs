@@ -1,10 +1,12 @@
 //! Images: registering, showing, launching from, deregistering.
 
 use crate::world::{World, filter, launch, refused, reply};
+use trinic_switch::tables::Entry;
 use trinic_vpc::command::{Command, RegisterImage, RunInstances};
 use trinic_vpc::reply::Reply;
 use trinic_vpc::resource::{BUILT_IN_IMAGE, VmImage};
 use trinic_vpc::shape::{Tag, TagSpecification};
+use trinic_vpc::{Policing, compile};
 
 fn image(name: &str) -> RegisterImage {
     RegisterImage {
@@ -239,4 +241,39 @@ fn instances_get_what_their_image_says() {
     assert_eq!((kept.ena_support, kept.vm.is_some()), (false, false));
     let error = run(&mut world, &plain, "t4g.micro").unwrap_err();
     assert_eq!(error.code.as_str(), "InvalidParameterValue");
+}
+
+/// Whether the interfaces of an instance are held to allowances, as the tables tell the switch.
+fn is_held(world: &World, policing: Policing, id: &str) -> bool {
+    let mut model = world.model.clone();
+    model.policing = policing;
+    let tables = compile(&model);
+    let mut found = tables.entries.values().filter_map(|entry| match entry {
+        Entry::Interface(interface) if interface.instance_id.as_deref() == Some(id) => Some(interface),
+        _ => None,
+    });
+    let interface = found.next().unwrap();
+    assert!(found.next().is_none());
+    interface.allowances.is_some()
+}
+
+#[test]
+fn allowances_hold_machines_and_on_demand_everybody() {
+    let mut world = World::default();
+    let machine = RegisterImage {
+        image_location: Some("file:///boot/vmlinuz?initrd=/boot/initrd".into()),
+        ..image("machine")
+    };
+    let machine = register(&mut world, machine).unwrap();
+    let machine = run(&mut world, &machine, "t3.nano").unwrap();
+    let namespace = run(&mut world, BUILT_IN_IMAGE, "t3.nano").unwrap();
+    for (policing, expected) in [
+        (Policing::Nobody, [false, false]),
+        (Policing::Machines, [true, false]),
+        (Policing::Everybody, [true, true]),
+    ] {
+        let held = [&machine, &namespace].map(|id| is_held(&world, policing, id));
+        assert_eq!(held, expected, "{policing:?}");
+    }
+    assert_eq!(Policing::default(), Policing::Machines);
 }

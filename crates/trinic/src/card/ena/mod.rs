@@ -355,9 +355,13 @@ pub fn fault_named(name: &str) -> anyhow::Result<device::Fault> {
         "swallow-admin-completion" => device::Fault::SwallowAdminCompletion,
         "request-reset" => device::Fault::RequestReset,
         "fatal-error" => device::Fault::FatalError,
+        "link-down" => device::Fault::LinkDown,
+        "link-up" => device::Fault::LinkUp,
+        "no-watchdog" => device::Fault::NoWatchdog,
         other => anyhow::bail!(
             "There is no fault {other}; there are stop-keep-alive, swallow-tx-completion, drop-interrupt, \
-             drop-admin-interrupt, swallow-admin-completion, request-reset and fatal-error"
+             drop-admin-interrupt, swallow-admin-completion, request-reset, fatal-error, link-down, link-up and \
+             no-watchdog"
         ),
     })
 }
@@ -379,3 +383,30 @@ const MEMORY_LIMITS: guest_memory::Limits = guest_memory::Limits {
 };
 /// Register accesses, commands and events that are kept of each function.
 const TRACE_RECORDS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_counter_of_the_switch_is_the_drivers_of_that_name() {
+        let counted = trinic_switch::CountersSnapshot {
+            bw_in_allowance_exceeded: 1,
+            bw_out_allowance_exceeded: 2,
+            pps_allowance_exceeded: 3,
+            conntrack_allowance_exceeded: 4,
+            linklocal_allowance_exceeded: 5,
+            conntrack_allowance_available: 6,
+            ..trinic_switch::CountersSnapshot::default()
+        };
+        let expected = Allowances {
+            bw_in_exceeded: 1,
+            bw_out_exceeded: 2,
+            pps_exceeded: 3,
+            conntrack_exceeded: 4,
+            linklocal_exceeded: 5,
+            conntrack_available: 6,
+        };
+        assert_eq!(allowances(&counted), expected);
+    }
+}

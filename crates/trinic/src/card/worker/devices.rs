@@ -74,9 +74,14 @@ impl Devices {
         if !self.indices.iter().filter_map(device).any(EnaPort::has_queues) {
             return limit;
         }
+        limit.min(self.next_sleep())
+    }
+
+    /// Each sleep after the one before, with nothing between them, is twice as long.
+    fn next_sleep(&mut self) -> Duration {
         let sleep = self.sleep;
         self.sleep = (sleep * 2).min(SLEEP_MAX);
-        limit.min(sleep)
+        sleep
     }
 
     /// Something happened.
@@ -316,4 +321,28 @@ impl From<Received> for Written {
 /// What a tap would have said of a frame that it refuses.
 fn libc_einval() -> i32 {
     rustix::io::Errno::INVAL.raw_os_error()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sleeps_grow_to_a_millisecond_and_are_short_again_after_work() {
+        let mut devices = Devices::default();
+        let mut sleeps = || {
+            (0..9)
+                .map(|_| devices.next_sleep().as_micros())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(sleeps(), [20, 40, 80, 160, 320, 640, 1_000, 1_000, 1_000]);
+        devices.woke();
+        assert_eq!(devices.next_sleep().as_micros(), 20);
+    }
+
+    #[test]
+    fn without_a_function_nothing_shortens_a_sleep() {
+        let limit = Duration::from_secs(9);
+        assert_eq!(Devices::default().limit_sleep(limit, &[]), limit);
+    }
 }

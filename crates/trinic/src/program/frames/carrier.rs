@@ -40,6 +40,7 @@ pub(super) fn open(name: &CarrierName, bytes: u16, way: Way, ports: &[u16]) -> R
     Ok(match name {
         CarrierName::Ena(socket) => Box::new(Ena::open(socket, bytes, way)?),
         CarrierName::Packet(device) => Box::new(Packet::open(device, ports)?),
+        CarrierName::PacketIn { device, netns } => Box::new(Packet::open_in(netns, device, ports)?),
     })
 }
 

@@ -10,6 +10,7 @@ mod ena;
 mod packet;
 mod pair;
 mod template;
+mod turns;
 mod work;
 
 use std::fmt;
@@ -85,6 +86,19 @@ pub enum Frames {
         /// Connections, which take turns.
         connections: u32,
     },
+    /// Sends and receives in turn, on one thread, between two instances of a running card.
+    Turns {
+        /// What carries the frames of the sender, and of the receiver.
+        carriers: [CarrierName; 2],
+        /// Between whom.
+        path: Path,
+        /// For how long.
+        time: Duration,
+        /// Bytes of the IP packet.
+        bytes: u16,
+        /// Connections, which take turns.
+        connections: u32,
+    },
     /// Measures the switching thread on a processor of its own, with both drivers on another.
     Pair {
         /// For how long.
@@ -103,6 +117,13 @@ pub enum CarrierName {
     Ena(PathBuf),
     /// A packet socket on the network device of this name.
     Packet(String),
+    /// The same in the network namespace of this name, as `ip netns` knows it.
+    PacketIn {
+        /// The network device.
+        device: String,
+        /// The namespace.
+        netns: String,
+    },
 }
 
 /// Two ends of a connection.
@@ -140,6 +161,7 @@ impl Frames {
             "frames-sink" => Some(Self::sink(arguments)),
             "frames-core" => Some(Self::core(arguments)),
             "frames-pair" => Some(Self::pair(arguments)),
+            "frames-turns" => Some(Self::turns(arguments)),
             _ => None,
         }
     }
@@ -225,6 +247,19 @@ impl Frames {
         })
     }
 
+    fn turns(arguments: &[&str]) -> Result<Self> {
+        let [near, far, from, to, port, time_ms, bytes, connections] = arguments else {
+            bail!("frames-turns has the arguments CARRIER CARRIER FROM TO PORT TIME_MS BYTES CONNECTIONS");
+        };
+        Ok(Self::Turns {
+            carriers: [near, far].map(|word| CarrierName::parse(word)),
+            path: Path::parse(from, to, port)?,
+            time: milliseconds(time_ms)?,
+            bytes: packet_bytes(bytes)?,
+            connections: connection_count(connections)?,
+        })
+    }
+
     /// The words that [`Self::parse`] reads.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
@@ -237,11 +272,7 @@ impl Frames {
                 idle,
                 way,
             } => {
-                put(&"frames-echo");
-                put(carrier);
-                put(port);
-                put(&idle.as_millis());
-                put(way);
+                put_all(&mut put, [&"frames-echo", carrier, port, &idle.as_millis(), way]);
             }
             Self::RoundTrip {
                 carrier,
@@ -270,10 +301,7 @@ impl Frames {
             } => {
                 put(&"frames-flood");
                 put(carrier);
-                path.words(&mut put);
-                put(&time.as_millis());
-                put(bytes);
-                put(connections);
+                put_flow(&mut put, path, time, *bytes, *connections);
             }
             Self::Sink {
                 carrier,
@@ -281,27 +309,35 @@ impl Frames {
                 idle,
                 bytes,
             } => {
-                put(&"frames-sink");
-                put(carrier);
-                put(port);
-                put(&idle.as_millis());
-                put(bytes);
+                put_all(
+                    &mut put,
+                    [&"frames-sink", carrier, port, &idle.as_millis(), bytes],
+                );
             }
             Self::Core {
                 rounds,
                 bytes,
                 connections,
             } => {
-                let words: [&dyn fmt::Display; 4] = [&"frames-core", rounds, bytes, connections];
-                words.into_iter().for_each(put);
+                put_all(&mut put, [&"frames-core", rounds, bytes, connections]);
+            }
+            Self::Turns {
+                carriers,
+                path,
+                time,
+                bytes,
+                connections,
+            } => {
+                put(&"frames-turns");
+                carriers.iter().for_each(|carrier| put(carrier));
+                put_flow(&mut put, path, time, *bytes, *connections);
             }
             Self::Pair {
                 time,
                 bytes,
                 connections,
             } => {
-                let words: [&dyn fmt::Display; 4] = [&"frames-pair", &time.as_millis(), bytes, connections];
-                words.into_iter().for_each(put);
+                put_all(&mut put, [&"frames-pair", &time.as_millis(), bytes, connections]);
             }
         }
         words
@@ -353,6 +389,13 @@ impl Frames {
                 bytes,
                 connections,
             } => core::run(*rounds, *bytes, *connections)?,
+            Self::Turns {
+                carriers: [near, far],
+                path,
+                time,
+                bytes,
+                connections,
+            } => turns::run([near, far], path, *time, *bytes, *connections)?,
             Self::Pair {
                 time,
                 bytes,
@@ -364,13 +407,18 @@ impl Frames {
 
 impl CarrierName {
     /// `eni-…` is the socket of that interface in the instance, a word with a slash is the path of a socket, and
-    /// anything else names a network device.
+    /// anything else names a network device, `eth0`, or one of another network namespace, `eth0@NAMESPACE`.
     #[must_use]
     pub fn parse(word: &str) -> Self {
         if word.contains('/') {
             Self::Ena(word.into())
         } else if word.starts_with("eni-") {
             Self::Ena(format!("{SOCKETS}/{word}.sock").into())
+        } else if let Some((device, netns)) = word.split_once('@') {
+            Self::PacketIn {
+                device: device.to_owned(),
+                netns: netns.to_owned(),
+            }
         } else {
             Self::Packet(word.to_owned())
         }
@@ -382,6 +430,7 @@ impl fmt::Display for CarrierName {
         match self {
             Self::Ena(path) => write!(f, "{}", path.display()),
             Self::Packet(name) => f.write_str(name),
+            Self::PacketIn { device, netns } => write!(f, "{device}@{netns}"),
         }
     }
 }
@@ -419,6 +468,22 @@ impl fmt::Display for Way {
             Self::Wait => "wait",
         })
     }
+}
+
+fn put_all<const N: usize>(put: &mut impl FnMut(&dyn fmt::Display), words: [&dyn fmt::Display; N]) {
+    words.into_iter().for_each(put);
+}
+
+/// The words of what is sent between two ends.
+fn put_flow(
+    put: &mut impl FnMut(&dyn fmt::Display),
+    path: &Path,
+    time: &Duration,
+    bytes: u16,
+    connections: u32,
+) {
+    path.words(put);
+    put_all(put, [&time.as_millis(), &bytes, &connections]);
 }
 
 fn first_port(word: &str) -> Result<u16> {
@@ -470,6 +535,7 @@ mod tests {
             "frames-sink /run/trinic/eni-1.sock 5000 2000 9001",
             "frames-core 1000 46 256",
             "frames-pair 1000 46 131072",
+            "frames-turns eth0@i-1 eth0@i-2 10.0.0.1 10.0.0.2 5000 1000 46 256",
         ] {
             let split: Vec<&str> = words.split(' ').collect();
             let program = Frames::parse(&split).unwrap().unwrap();

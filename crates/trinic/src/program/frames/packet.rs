@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use trinic_host::netns::NetNs;
 use trinic_host::packet::FrameSocket;
 use trinic_host::port::{Batch, Port as _, Writer, Written};
 use trinic_host::vnet::{VNET_HEADER_BYTES, VnetHeader};
@@ -26,20 +27,40 @@ pub(super) struct Packet {
 }
 
 impl Packet {
+    /// In the network namespace of the calling thread.
     pub(super) fn open(device: &str, ports: &[u16]) -> Result<Self> {
-        let socket = FrameSocket::open(device).with_context(|| format!("Could not open {device}"))?;
-        let listeners: std::io::Result<_> = ports
-            .iter()
-            .map(|port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, *port)))
-            .collect();
-        Ok(Self {
+        Ok(Self::of(sockets(device, ports)?))
+    }
+
+    /// In the network namespace of this name: sockets stay where they were made, whoever uses them.
+    pub(super) fn open_in(netns: &str, device: &str, ports: &[u16]) -> Result<Self> {
+        Ok(Self::of(
+            NetNs::open_named(netns)?.run(|| sockets(device, ports))??,
+        ))
+    }
+
+    fn of((socket, listeners): (FrameSocket, Vec<UdpSocket>)) -> Self {
+        Self {
             socket,
             writer: Writer::new(),
             batch: Batch::new(BURST),
             frames: Vec::new(),
-            _listeners: listeners.context("Could not keep the ports from the kernel")?,
-        })
+            _listeners: listeners,
+        }
     }
+}
+
+/// The packet socket, and sockets that keep the ports from the kernel.
+fn sockets(device: &str, ports: &[u16]) -> Result<(FrameSocket, Vec<UdpSocket>)> {
+    let socket = FrameSocket::open(device).with_context(|| format!("Could not open {device}"))?;
+    let listeners: std::io::Result<_> = ports
+        .iter()
+        .map(|port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, *port)))
+        .collect();
+    Ok((
+        socket,
+        listeners.context("Could not keep the ports from the kernel")?,
+    ))
 }
 
 impl Carrier for Packet {

@@ -268,18 +268,18 @@ impl Pause {
 }
 
 #[inline]
-fn is_for(head: &[u8], port: u16) -> bool {
+pub(super) fn is_for(head: &[u8], port: u16) -> bool {
     destination_port(head).is_some_and(|found| (port..port + PORTS).contains(&found))
 }
 
 /// Processor time of this process, in seconds.
-fn cpu_s() -> f64 {
+pub(super) fn cpu_s() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::try_from(time).map_or(0.0, |time| time.as_secs_f64())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate or a time is an approximation")]
-fn float(number: u64) -> f64 {
+pub(super) fn float(number: u64) -> f64 {
     number as f64
 }
 
