@@ -58,7 +58,11 @@ pub struct Endpoint<C: Controller = Delay> {
     queued: Vec<bool>,
     timers: Timers,
     direct: Direct,
+    /// What became of messages to neighbours, and to peers that are gone.
     events: VecDeque<Event>,
+    /// Contexts with messages that ended, each once. The events stay with them, so that nothing grows here by packets [REL-11].
+    ended: VecDeque<PeerId>,
+    told: Vec<bool>,
     stats: Stats,
 }
 
@@ -76,6 +80,8 @@ impl<C: Controller> Endpoint<C> {
             timers: Timers::default(),
             direct: Direct::default(),
             events: VecDeque::new(),
+            ended: VecDeque::new(),
+            told: Vec::new(),
             stats: Stats::default(),
         }
     }
@@ -270,7 +276,20 @@ impl<C: Controller> Endpoint<C> {
 
     /// What became of messages, in the order in which it happened for each peer.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        while let Some(peer) = self.ended.front().copied() {
+            let done = self
+                .context(peer)
+                .and_then(|context| context.outbox.done.pop_front());
+            if let Some((token, result)) = done {
+                return Some(Event { peer, token, result });
+            }
+            self.ended.pop_front();
+            self.told[peer.0 as usize] = false;
+        }
+        None
     }
 
     /// The counters.
@@ -340,6 +359,9 @@ impl<C: Controller> Endpoint<C> {
         self.names.insert(gid, id);
         self.contexts.push(None);
         self.queued.push(false);
+        self.ready.reserve(self.queued.len() - self.ready.len());
+        self.told.push(false);
+        self.ended.reserve(self.told.len() - self.ended.len());
         self.timers.add();
         id
     }
@@ -358,17 +380,13 @@ impl<C: Controller> Endpoint<C> {
         }
     }
 
-    /// Takes a context's events and sees to its timer.
+    /// Sees to a context's events and its timer.
     fn settle(&mut self, id: PeerId) {
-        let Some(context) = self.contexts.get_mut(id.0 as usize).and_then(Option::as_mut) else {
+        let Some(context) = self.contexts.get(id.0 as usize).and_then(Option::as_ref) else {
             return;
         };
-        while let Some((token, result)) = context.outbox.done.pop_front() {
-            self.events.push_back(Event {
-                peer: id,
-                token,
-                result,
-            });
+        if !context.outbox.done.is_empty() && !std::mem::replace(&mut self.told[id.0 as usize], true) {
+            self.ended.push_back(id);
         }
         // A timer that turns out to be too early finds the right one when it comes.
         if let Some(due) = context.due(&self.config) {
