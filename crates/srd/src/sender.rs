@@ -84,7 +84,8 @@ pub(crate) struct Sender<C> {
     silence: Option<Silence>,
     /// One above the highest TXN of which an echo is known.
     arrived: u64,
-    /// How long that one took there and back, in nanoseconds.
+    /// When that one was sent, and how long it took there and back, in nanoseconds.
+    arrived_of: Instant,
     took: u64,
     /// The next TXN after the newest probe's [REL-13].
     probed: u64,
@@ -186,6 +187,7 @@ impl<C: Controller> Sender<C> {
             silence_limit: config.silence_limit,
             silence: None,
             arrived: 0,
+            arrived_of: now,
             took: 0,
             probed: NONE,
             check: None,
@@ -318,11 +320,13 @@ impl<C: Controller> Sender<C> {
         for refusal in refusals {
             self.refuse(refusal, outbox);
         }
-        let arrived = self.arrived;
+        let arrived = self.arrived_of;
         for echo in echoes {
             self.echo(now, echo);
         }
-        if self.arrived > arrived && self.silence.is_none() {
+        // Another ACK of what was sent at that moment is left to the check: the first packets of many senders at once, before any knew the round trip, would go again
+        // into the queue that they have just filled.
+        if self.arrived_of > arrived && self.silence.is_none() {
             self.expire(now);
         }
         if bytes > 0 {
@@ -593,6 +597,7 @@ impl<C: Controller> Sender<C> {
         let marked = echo.marked.get() != path.marked;
         if number >= self.arrived {
             self.arrived = number + 1;
+            self.arrived_of = transmission.at;
             self.took = nanos(now.since(transmission.at));
         }
         if let Some(path) = self.paths.get_mut(echo.path) {
