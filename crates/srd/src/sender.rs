@@ -493,7 +493,7 @@ impl<C: Controller> Sender<C> {
         self.in_flight += 1;
         self.in_flight_bytes += u64::from(bytes);
         self.last_sent = now;
-        let check = now + self.paths.overtaken(path, 0).min(self.paths.timeout(path));
+        let check = now + self.paths.soonest(path);
         self.check = Some(self.check.map_or(check, |earlier| earlier.min(check)));
         number
     }
