@@ -228,12 +228,12 @@ impl<C: Controller> Endpoint<C> {
             let context = self.contexts.get_mut(id.0 as usize).and_then(Option::as_mut);
             let sent = context
                 .and_then(|context| context.transmit(now, &self.config, local, out, most, &mut self.stats));
-            // Peers take turns.
-            self.ready.pop_front();
-            if sent.is_some() {
-                self.ready.push_back(id);
-            } else {
+            // Peers take turns; a single one stays where it is.
+            if sent.is_none() {
+                self.ready.pop_front();
                 self.queued[id.0 as usize] = false;
+            } else if self.ready.len() > 1 {
+                self.ready.rotate_left(1);
             }
             self.settle(id);
             if sent.is_some() {

@@ -445,8 +445,11 @@ impl<C: Controller> Sender<C> {
 
     /// From when a packet may go if the window is smaller than one [CC-4].
     fn paced(&self) -> Option<Instant> {
+        if self.in_flight > 0 {
+            return None;
+        }
         let window = self.controller.window();
-        if window >= self.packet || self.in_flight > 0 {
+        if window >= self.packet {
             return None;
         }
         let gap = nanos(self.paths.typical()).saturating_mul(self.packet) / window.max(1);
