@@ -438,10 +438,12 @@ impl<C: Controller> Context<C> {
     /// When time alone brings something to do.
     pub(crate) fn due(&self, config: &Config) -> Option<Instant> {
         let calling = self.calling.map(|calling| calling.next);
-        let session = self.session.as_ref();
-        let acknowledgement = session.and_then(|session| session.receiver.due());
-        let sender = session.and_then(|session| session.sender.due(&self.outbox));
-        let ask = session.and_then(|session| session.ask(&self.outbox, config));
+        let Some(session) = self.session.as_deref() else {
+            return calling;
+        };
+        let acknowledgement = session.receiver.due();
+        let sender = session.sender.due(&self.outbox);
+        let ask = session.ask(&self.outbox, config);
         earlier(earlier(calling, acknowledgement), earlier(sender, ask))
     }
 

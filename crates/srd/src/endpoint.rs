@@ -58,7 +58,11 @@ pub struct Endpoint<C: Controller = Delay> {
     queued: Vec<bool>,
     timers: Timers,
     direct: Direct,
+    /// What became of messages to neighbours, and to peers that are gone.
     events: VecDeque<Event>,
+    /// Contexts with messages that ended, each once. The events stay with them, so that nothing grows here by packets [REL-11].
+    ended: VecDeque<PeerId>,
+    told: Vec<bool>,
     stats: Stats,
 }
 
@@ -75,7 +79,9 @@ impl<C: Controller> Endpoint<C> {
             queued: Vec::new(),
             timers: Timers::default(),
             direct: Direct::default(),
-            events: VecDeque::with_capacity(AT_ONCE),
+            events: VecDeque::new(),
+            ended: VecDeque::new(),
+            told: Vec::new(),
             stats: Stats::default(),
         }
     }
@@ -222,12 +228,12 @@ impl<C: Controller> Endpoint<C> {
             let context = self.contexts.get_mut(id.0 as usize).and_then(Option::as_mut);
             let sent = context
                 .and_then(|context| context.transmit(now, &self.config, local, out, most, &mut self.stats));
-            // Peers take turns.
-            self.ready.pop_front();
-            if sent.is_some() {
-                self.ready.push_back(id);
-            } else {
+            // Peers take turns; a single one stays where it is.
+            if sent.is_none() {
+                self.ready.pop_front();
                 self.queued[id.0 as usize] = false;
+            } else if self.ready.len() > 1 {
+                self.ready.rotate_left(1);
             }
             self.settle(id);
             if sent.is_some() {
@@ -270,7 +276,20 @@ impl<C: Controller> Endpoint<C> {
 
     /// What became of messages, in the order in which it happened for each peer.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        while let Some(peer) = self.ended.front().copied() {
+            let done = self
+                .context(peer)
+                .and_then(|context| context.outbox.done.pop_front());
+            if let Some((token, result)) = done {
+                return Some(Event { peer, token, result });
+            }
+            self.ended.pop_front();
+            self.told[peer.0 as usize] = false;
+        }
+        None
     }
 
     /// The counters.
@@ -340,6 +359,9 @@ impl<C: Controller> Endpoint<C> {
         self.names.insert(gid, id);
         self.contexts.push(None);
         self.queued.push(false);
+        self.ready.reserve(self.queued.len() - self.ready.len());
+        self.told.push(false);
+        self.ended.reserve(self.told.len() - self.ended.len());
         self.timers.add();
         id
     }
@@ -358,17 +380,13 @@ impl<C: Controller> Endpoint<C> {
         }
     }
 
-    /// Takes a context's events and sees to its timer.
+    /// Sees to a context's events and its timer.
     fn settle(&mut self, id: PeerId) {
-        let Some(context) = self.contexts.get_mut(id.0 as usize).and_then(Option::as_mut) else {
+        let Some(context) = self.contexts.get(id.0 as usize).and_then(Option::as_ref) else {
             return;
         };
-        while let Some((token, result)) = context.outbox.done.pop_front() {
-            self.events.push_back(Event {
-                peer: id,
-                token,
-                result,
-            });
+        if !context.outbox.done.is_empty() && !std::mem::replace(&mut self.told[id.0 as usize], true) {
+            self.ended.push_back(id);
         }
         // A timer that turns out to be too early finds the right one when it comes.
         if let Some(due) = context.due(&self.config) {
@@ -415,6 +433,3 @@ impl Entropy {
             .fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 }
-
-/// Messages that end at once, for which the list of events has room from the start: an acknowledgement speaks for 16 packets, or for more when one was lost.
-const AT_ONCE: usize = 64;

@@ -229,9 +229,24 @@ impl Paths {
     pub(crate) fn timeout(&self, number: u8) -> Duration {
         match self.times(number) {
             [0, _] => FIRST_TIMEOUT,
-            [smoothed, variation] => {
-                Duration::from_nanos((smoothed + 4 * variation + TIMEOUT_ROOM).max(self.least_timeout))
-            }
+            times => Duration::from_nanos(self.timeout_of(times)),
+        }
+    }
+
+    const fn timeout_of(&self, [smoothed, variation]: [u64; 2]) -> u64 {
+        let timeout = smoothed + 4 * variation + TIMEOUT_ROOM;
+        if timeout < self.least_timeout {
+            self.least_timeout
+        } else {
+            timeout
+        }
+    }
+
+    /// The age from which a packet can count as lost by time, whatever arrives; once for each packet that is sent.
+    pub(crate) fn soonest(&self, number: u8) -> Duration {
+        match self.times(number) {
+            [0, _] => FIRST_TIMEOUT,
+            times => Duration::from_nanos(overtaken_of(times, 0).min(self.timeout_of(times))),
         }
     }
 
@@ -241,10 +256,12 @@ impl Paths {
         Duration::from_nanos(smoothed + smoothed / 4)
     }
 
-    /// The age from which a packet is lost if one that was sent later, on whatever path, has arrived [REL-7].
-    pub(crate) fn overtaken(&self, number: u8) -> Duration {
-        let [smoothed, variation] = self.times(number);
-        Duration::from_nanos(smoothed + (smoothed / 4).max(4 * variation) + TIMEOUT_ROOM / 2)
+    /// The age from which a packet is lost if one that was sent later, on whatever path, has arrived and took so many nanoseconds [REL-7].
+    pub(crate) fn overtaken(&self, number: u8, took: u64) -> Duration {
+        match self.times(number) {
+            [0, _] => FIRST_TIMEOUT,
+            times => Duration::from_nanos(overtaken_of(times, took)),
+        }
     }
 
     fn times(&self, number: u8) -> [u64; 2] {
@@ -323,6 +340,12 @@ impl Paths {
             self.in_use.push(number);
         }
     }
+}
+
+/// [`Paths::overtaken`] in nanoseconds, of a smoothed round-trip time and its variation.
+fn overtaken_of([smoothed, variation]: [u64; 2], took: u64) -> u64 {
+    // What held the later one up may have held up this one too.
+    smoothed.max(took) + (smoothed / 4).max(4 * variation) + TIMEOUT_ROOM / 2
 }
 
 /// Losses in a row after which a path is out of use.

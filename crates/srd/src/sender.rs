@@ -84,8 +84,13 @@ pub(crate) struct Sender<C> {
     progress: Instant,
     silence_limit: Duration,
     silence: Option<Silence>,
-    /// When the newest packet was sent of which an echo is known.
-    arrived: Instant,
+    /// One above the highest TXN of which an echo is known.
+    arrived: u64,
+    /// When that one was sent, and how long it took there and back, in nanoseconds.
+    arrived_of: Instant,
+    took: u64,
+    /// The next TXN after the newest probe's [REL-13].
+    probed: u64,
     /// The earliest time at which a packet in flight can count as lost; later ones are found when it comes.
     check: Option<Instant>,
 }
@@ -185,7 +190,10 @@ impl<C: Controller> Sender<C> {
             progress: now,
             silence_limit: config.silence_limit,
             silence: None,
-            arrived: now,
+            arrived: 0,
+            arrived_of: now,
+            took: 0,
+            probed: NONE,
             check: None,
         }
     }
@@ -310,11 +318,13 @@ impl<C: Controller> Sender<C> {
         for refusal in refusals {
             self.refuse(refusal, outbox);
         }
-        let arrived = self.arrived;
+        let arrived = self.arrived_of;
         for echo in echoes {
             self.echo(now, echo);
         }
-        if self.arrived > arrived && self.silence.is_none() {
+        // Another ACK of what was sent at that moment is left to the check: the first packets of many senders at once, before any knew the round trip, would go again
+        // into the queue that they have just filled.
+        if self.arrived_of > arrived && self.silence.is_none() {
             self.expire(now);
         }
         if bytes > 0 {
@@ -438,8 +448,11 @@ impl<C: Controller> Sender<C> {
 
     /// From when a packet may go if the window is smaller than one [CC-4].
     fn paced(&self) -> Option<Instant> {
+        if self.in_flight > 0 {
+            return None;
+        }
         let window = self.controller.window();
-        if window >= self.packet || self.in_flight > 0 {
+        if window >= self.packet {
             return None;
         }
         let gap = nanos(self.paths.typical()).saturating_mul(self.packet) / window.max(1);
@@ -497,7 +510,7 @@ impl<C: Controller> Sender<C> {
         self.last_sent = now;
         let (window, paths) = (self.controller.window(), &self.paths);
         self.pacer.sent(now, u64::from(bytes), window, || paths.typical());
-        let check = now + self.paths.overtaken(path).min(self.paths.timeout(path));
+        let check = now + self.paths.soonest(path);
         self.check = Some(self.check.map_or(check, |earlier| earlier.min(check)));
         number
     }
@@ -603,7 +616,11 @@ impl<C: Controller> Sender<C> {
             return;
         }
         let marked = echo.marked.get() != path.marked;
-        self.arrived = self.arrived.max(transmission.at);
+        if number >= self.arrived {
+            self.arrived = number + 1;
+            self.arrived_of = transmission.at;
+            self.took = nanos(now.since(transmission.at));
+        }
         if let Some(path) = self.paths.get_mut(echo.path) {
             path.echoed = number + 1;
             path.marked = echo.marked.get();
@@ -676,15 +693,20 @@ impl<C: Controller> Sender<C> {
         let mut check = None;
         let arrived = self.arrived;
         for path in 0..self.paths.count() {
-            let (overtaken, timeout) = (self.paths.overtaken(path), self.paths.timeout(path));
+            let timeout = self.paths.timeout(path);
+            let overtaken = self.paths.overtaken(path, self.took);
+            let echoed = self.paths.get(path).map_or(0, |path| path.echoed);
+            let patience = self.paths.patience(path).min(overtaken);
             let limit = |transmission: &Transmission| {
                 // While nothing arrives that was sent later, the receiver may only be late.
-                let patience = if transmission.at < arrived {
-                    overtaken.min(timeout)
+                let patience = if transmission.number < echoed {
+                    patience
+                } else if transmission.number < arrived {
+                    overtaken
                 } else {
                     timeout
                 };
-                transmission.at + patience
+                transmission.at + patience.min(timeout)
             };
             self.lose_until(now, path, |transmission| limit(transmission) <= now);
             let head = self.paths.get(path).map_or(NONE, |path| path.head);
@@ -700,7 +722,28 @@ impl<C: Controller> Sender<C> {
                 check = Some(check.map_or(at, |earlier: Instant| earlier.min(at)));
             }
         }
-        self.check = check;
+        self.check = earlier(check, self.probe(now));
+    }
+
+    /// Sends the newest packet again if nothing tells of it; when that is due if it is not yet [REL-13].
+    fn probe(&mut self, now: Instant) -> Option<Instant> {
+        let place = self.place(self.next_transmission.checked_sub(1)?);
+        let newest = self.transmissions[place];
+        // So small a window says that the network is full, and not that it loses.
+        let small = self.controller.window() < 2 * self.packet;
+        if !newest.in_flight || small || self.next_transmission == self.probed || !self.lost.is_empty() {
+            return None;
+        }
+        let due = newest.at + self.paths.overtaken(newest.path, 0);
+        if due > now {
+            return Some(due);
+        }
+        self.land(place);
+        let slot = self.slot(newest.packet);
+        self.slots[slot].state = State::Lost;
+        self.lost.push_back(newest.packet);
+        self.probed = self.next_transmission + 1;
+        None
     }
 }
 

@@ -174,6 +174,85 @@ fn a_lost_packet_goes_again_on_another_path_after_about_a_round_trip() {
     );
 }
 
+/// Two ends whose timeouts are far longer than the round trips that they know.
+fn patient() -> World {
+    let mut world = World::new(&Config {
+        least_timeout: Duration::from_millis(10),
+        ..Config::default()
+    });
+    for number in 0..200 {
+        world.send(0, number, numbered(number, 100));
+    }
+    world.run_for(Duration::from_millis(2));
+    assert_all_arrived(&world, 1, 200);
+    world
+}
+
+#[test]
+fn the_last_packet_goes_once_more_before_its_timeout() {
+    // [REL-13]: whether it is the packet that is lost or its acknowledgement.
+    for lost_to in [1, 0] {
+        let mut world = patient();
+        let before = world.recorded.len();
+        let mut lost = false;
+        world.fate = Box::new(move |flying: &Flying, _, _| {
+            if flying.to == lost_to && !std::mem::replace(&mut lost, true) {
+                Vec::new()
+            } else {
+                vec![ONE_WAY]
+            }
+        });
+        world.send(0, 200, numbered(200, 100));
+        world.run_for(Duration::from_micros(200));
+        assert_eq!(world.result(200), Ok(()));
+        let mut sent = world.recorded[before..].iter().filter(|flying| flying.to == 1);
+        let paths = [sent.next().unwrap().path, sent.next().unwrap().path];
+        assert!(paths[0] != paths[1] && sent.next().is_none(), "{paths:?}");
+        assert_eq!(world.hosts[1].inbox.len(), 201);
+    }
+}
+
+#[test]
+fn a_probe_that_is_lost_is_not_repeated() {
+    // [REL-13]
+    let mut world = patient();
+    let before = world.recorded.len();
+    world.fate = Box::new(|_, _, _| Vec::new());
+    for number in 200..204 {
+        world.send(0, number, numbered(number, 100));
+    }
+    world.run_for(Duration::from_millis(9));
+    assert_eq!(world.recorded.len() - before, 4 + 1);
+    world.fate = Box::new(|_, _, _| vec![ONE_WAY]);
+    world.run_for(Duration::from_millis(9));
+    assert_all_arrived(&world, 1, 204);
+}
+
+#[test]
+fn what_is_held_up_with_a_later_packet_is_not_lost() {
+    // [REL-7]: both are late by fifty round trips, and the one sent first by a little more.
+    let mut world = patient();
+    let mut count = 0;
+    world.fate = Box::new(move |flying: &Flying, _, _| {
+        if flying.to == 0 {
+            return vec![ONE_WAY];
+        }
+        count += 1;
+        match count {
+            1 => vec![Duration::from_micros(510)],
+            2 => vec![Duration::from_micros(500)],
+            // The probe.
+            _ => Vec::new(),
+        }
+    });
+    world.send(0, 200, numbered(200, 100));
+    world.run_for(Duration::ZERO);
+    world.send(0, 201, numbered(201, 100));
+    world.run_for(Duration::from_millis(1));
+    assert_all_arrived(&world, 1, 202);
+    assert_eq!(world.ends[0].stats().retransmitted, 1, "only the probe");
+}
+
 #[test]
 fn a_dead_path_is_left_within_a_few_round_trips() {
     // [PTH-4] [PTH-1]
