@@ -9,6 +9,7 @@ import os
 import pathlib
 import signal
 import struct
+import subprocess
 import time
 
 import pytest
@@ -315,6 +316,23 @@ def test_without_qemu_a_launch_says_what_to_install(program_without_qemu):
     assert "QEMU 10.1 or later" in reason and "TRINIC_QEMU" in reason
     # Other instances do not need it.
     assert lab.card.ping(lab.peer, "10.0.2.10")
+
+
+def test_a_state_folder_with_too_long_a_path_leaves_no_process(machines, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("TRINIC_ACCELERATOR", "tcg")
+    folder = tmp_path_factory.mktemp("long")
+    # The card's own sockets fit, and those in a machine's folder do not.
+    state = folder / "s".ljust(85 - len(str(folder)), "s")
+    card = system.Card(system.binary(), state, ["--ephemeral"]).start()
+    try:
+        lab = DiskMachines(card, card.client(), folder)
+        instance = lab.launch("halts")
+        reason = lab.becomes(instance, "terminated")["StateReason"]["Message"]
+        assert "longer than the 107 bytes" in reason and "--state" in reason, reason
+        found = subprocess.run(["pgrep", "-af", f"qemu.* -name {instance}"], capture_output=True, text=True)
+        assert found.returncode == 1, found.stdout[:200]
+    finally:
+        card.stop()
 
 
 @pytest.fixture

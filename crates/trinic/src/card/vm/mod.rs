@@ -97,15 +97,17 @@ impl VmInstance {
             boot_id: &boot_id(),
         };
         let accelerator = Accelerator::choose(&qemu, &machine.boot, &memory);
+        // Before there is a process: one without a monitor would be nobody's.
+        let monitor = socket_path(directory, QMP_SOCKET)?;
         // What a machine of the same id left, in an earlier life.
-        let _ = fs::remove_file(directory.join(QMP_SOCKET));
+        let _ = fs::remove_file(&monitor);
         let mut command = qemu.command(&machine, accelerator)?;
         let child = command
             .process_group(0)
             .spawn()
             .with_context(|| format!("Cannot start {}", qemu.program.display()))?;
         let process = Process::open(ProcessId::of(child.id())?)?;
-        match Qmp::connect(&short_path(directory, QMP_SOCKET)?, START_LIMIT) {
+        match Qmp::connect(&monitor, START_LIMIT) {
             Ok(qmp) => {
                 tracing::info!(instance = %spec.id, ?accelerator, qemu = %qemu.version, "Machine is there");
                 Ok(Self {
@@ -189,7 +191,7 @@ impl Instance for VmInstance {
             return self.slots.plug(&mut self.qmp, &interface.id, &device);
         }
         let socket = format!("{}.sock", place.device);
-        let path = short_path(&self.directory, &socket)?;
+        let path = socket_path(&self.directory, &socket)?;
         // Of a machine that ended with an earlier card.
         let _ = fs::remove_file(&path);
         // QEMU connects while it carries out the command, so the server listens first.
@@ -333,8 +335,8 @@ fn boot_of(image: &VmImage, id: &str, volumes: &Volumes) -> anyhow::Result<Boot>
     Ok(Boot { kernel, disk })
 }
 
-/// A path that fits a Unix socket's 107 bytes, however long the directory's own is.
-fn short_path(directory: &Path, name: &str) -> anyhow::Result<PathBuf> {
+/// The path of a socket in a directory, if it is not longer than a Unix socket's may be.
+fn socket_path(directory: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let path = directory.join(name);
     anyhow::ensure!(
         path.as_os_str().len() <= SOCKET_PATH_MAX,
