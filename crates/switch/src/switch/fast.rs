@@ -56,7 +56,7 @@ impl Switch {
     }
 
     /// As [`Self::process_batch`], of frames in whatever form the caller has them. `view` says where a frame is; it is
-    /// asked twice for each, and must say the same.
+    /// asked two or three times for each, and must say the same.
     #[expect(
         clippy::too_many_arguments,
         reason = "Each is another owner's, and may not be copied for every batch."
