@@ -9,6 +9,8 @@
 mod fuzz;
 #[path = "datapath/offload.rs"]
 mod offload;
+#[path = "datapath/prefetch.rs"]
+mod prefetch;
 #[path = "datapath/receive.rs"]
 mod receive;
 #[path = "datapath/rig.rs"]

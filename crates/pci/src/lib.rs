@@ -32,5 +32,5 @@ pub mod testing;
 pub use bus::Bus;
 pub use function::{BarSpec, Function};
 pub use interrupt::Interrupts;
-pub use memory::{DmaFault, Memory};
+pub use memory::{DmaFault, Intent, Memory};
 pub use shared::SharedMemory;

@@ -12,6 +12,15 @@ pub struct DmaFault {
     pub length: usize,
 }
 
+/// What a cache line is brought for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intent {
+    /// To be read.
+    Read,
+    /// To be written: others lose their copies of it.
+    Write,
+}
+
 /// Memory by bus address (IOVA), shared with somebody who may write it at any time.
 ///
 /// Each access is checked and either happens as a whole or fails; a range may cross mappings. Nothing here
@@ -56,6 +65,14 @@ pub trait Memory: Clone + Debug {
     ///
     /// When it is not mapped, may not be written, or is not aligned.
     fn store_u16(&self, address: u64, value: u16) -> Result<(), DmaFault>;
+
+    /// Has the processor bring the cache lines that hold `addresses`, if it can: the device is about to use them, and what a
+    /// driver on another processor wrote or read last takes some hundred nanoseconds to come. A hint: it changes nothing,
+    /// and an address that is not mapped is no fault.
+    #[inline]
+    fn prefetch(&self, addresses: impl Iterator<Item = u64>, intent: Intent) {
+        let _ = (addresses, intent);
+    }
 
     /// Copies `length` bytes at `from` to bus address `at` of another function's memory: the one copy that a
     /// payload makes between two instances.

@@ -1,7 +1,6 @@
 //! A ring of completions, written in batches.
 
 use trinic_pci::{DmaFault, Memory};
-use zerocopy::IntoBytes;
 
 use super::CompletionQueue;
 use crate::spec::descriptor::{RxCompletion, TxCompletion};
@@ -54,39 +53,40 @@ impl CompletionRing {
     }
 
     /// Adds the completion of a transmitted packet; its phase is filled in here.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push_tx<M: Memory>(
         &mut self,
         memory: &M,
         mut completion: TxCompletion,
     ) -> Result<(), DmaFault> {
         completion.flags = u8::from(self.phase());
-        self.push::<M, 8>(memory, zerocopy::transmute_ref!(&completion))
+        self.push(memory, [completion.to_word()])
     }
 
     /// Adds the completion of a receive buffer, phase included; `address` is the buffer's.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push_rx<M: Memory>(
         &mut self,
         memory: &M,
         completion: RxCompletion,
         address: u64,
     ) -> Result<(), DmaFault> {
+        let [first, second] = completion.to_words();
         if self.entry_bytes == size_of::<RxCompletion>() {
-            return self.push::<M, 16>(memory, zerocopy::transmute_ref!(&completion));
+            return self.push(memory, [first, second]);
         }
-        let mut long = [0; 24];
-        long[..16].copy_from_slice(completion.as_bytes());
-        long[16..24].copy_from_slice(&address.to_le_bytes());
-        self.push(memory, &long)
+        self.push(memory, [first, second, address])
     }
 
-    /// The entry is shorter than a slot or fills it.
-    #[inline]
-    fn push<M: Memory, const N: usize>(&mut self, memory: &M, entry: &[u8; N]) -> Result<(), DmaFault> {
-        let place = self.staging.get_mut(self.staged_bytes..);
-        if let Some(to) = place.and_then(<[u8]>::first_chunk_mut::<N>) {
-            *to = *entry;
+    /// Adds an entry that is shorter than a slot or fills it, as little-endian words.
+    #[inline(always)]
+    fn push<M: Memory, const N: usize>(&mut self, memory: &M, entry: [u64; N]) -> Result<(), DmaFault> {
+        let place = self.staging.get_mut(self.staged_bytes..).unwrap_or_default();
+        let (words, _) = place.as_chunks_mut::<8>();
+        if let Some(words) = words.first_chunk_mut::<N>() {
+            for (to, word) in words.iter_mut().zip(entry) {
+                *to = word.to_le_bytes();
+            }
         }
         self.staged_bytes += self.entry_bytes;
         self.is_fresh = true;

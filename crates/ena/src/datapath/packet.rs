@@ -71,6 +71,17 @@ pub struct Segmentation {
     pub header_bytes: u16,
 }
 
+/// What a packet still waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Nothing: it was not taken, or is done with.
+    Nothing,
+    /// Only word of what became of it: the driver's memory was copied and its completion made.
+    Disposition,
+    /// Its completion: some of it is in the driver's memory.
+    Completion,
+}
+
 /// A packet taken from a transmit queue. Make a row of them once and use it for every round.
 ///
 /// What every packet needs is the first line of the processor's cache, and its headers are the second: a batch of small
@@ -87,8 +98,7 @@ pub struct TxPacket {
     pub(super) request_id: u16,
     /// The queue's head after the packet.
     pub(super) head: u16,
-    /// A completion is due: it was taken and not completed yet.
-    pub(super) is_open: bool,
+    pub(super) due: Due,
     /// What it is, if it is whole in the window and its driver asked for nothing.
     pub(super) shape: Option<Shape>,
     pub(super) offload: Offload,
@@ -118,7 +128,7 @@ impl TxPacket {
             queue: 0,
             request_id: 0,
             head: 0,
-            is_open: false,
+            due: Due::Nothing,
             shape: None,
         }
     }

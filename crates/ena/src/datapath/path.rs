@@ -6,7 +6,7 @@ use trinic_wire::time::Instant;
 
 use super::classify::{CHECKED, Class, Plain, WRONG, classify};
 use super::completion::CompletionRing;
-use super::packet::{Checksum, MAX_FRAME_BYTES, Offload, Payload, Segmentation, TxPacket, WINDOW_BYTES};
+use super::packet::{Checksum, Due, MAX_FRAME_BYTES, Offload, Payload, Segmentation, TxPacket, WINDOW_BYTES};
 use super::receive::{Incoming, Receiver};
 use super::rss::Chooser;
 use super::segment::{SuperFrame, complete_partial};
@@ -292,24 +292,20 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
     /// A packet that is completed again is ignored.
     #[inline]
     pub fn complete(&mut self, packet: &mut TxPacket, disposition: Disposition) {
-        if !std::mem::take(&mut packet.is_open) {
-            return;
-        }
-        if disposition == Disposition::Dropped {
+        if packet.due != Due::Nothing && disposition == Disposition::Dropped {
             self.statistics.tx_drops += 1;
         }
-        if self.swallow > 0 {
-            self.swallow -= 1;
-            return;
-        }
         let Some(Some(queue)) = self.tx.get_mut(usize::from(packet.queue)) else {
+            packet.due = Due::Nothing;
             return;
         };
+        if self.swallow > 0 && packet.due == Due::Completion {
+            self.swallow -= 1;
+            queue.swallow(packet);
+            return;
+        }
         self.tx_dirty = true;
-        if queue
-            .complete(&self.memory, packet.request_id, packet.head)
-            .is_err()
-        {
+        if queue.complete(&self.memory, packet).is_err() {
             queue.is_stopped = true;
             self.faults.count_tx(TxFault::Completion);
         }
@@ -332,13 +328,7 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
             let (run, others) = rest.split_at_mut(alike.unwrap_or(rest.len()));
             self.tx_dirty = true;
             for packet in run {
-                if !std::mem::take(&mut packet.is_open) {
-                    continue;
-                }
-                if queue
-                    .complete(&self.memory, packet.request_id, packet.head)
-                    .is_err()
-                {
+                if queue.complete(&self.memory, packet).is_err() {
                     queue.is_stopped = true;
                     self.faults.count_tx(TxFault::Completion);
                 }
@@ -495,11 +485,18 @@ impl<M: Memory, R: SharedMemory, I: Interrupts> Datapath<M, R, I> {
             // Malformed ones are looked at as well, so fewer may be left than there is room for.
             let end = packets.len().min(count + left.looks);
             let rest = packets.get_mut(count..end).unwrap_or_default();
-            let (taken, bytes) = queue.take_plain(&self.memory, self.pushed.as_ref(), tail, index, rest);
+            let is_late = self.swallow > 0;
+            let (taken, bytes) =
+                queue.take_plain(&self.memory, self.pushed.as_ref(), tail, index, rest, is_late);
             count += taken;
             left.count_plain(taken, bytes);
             self.statistics.tx_packets += u64::try_from(taken).unwrap_or_default();
             self.statistics.tx_bytes += bytes;
+            self.tx_dirty |= taken > 0;
+            if taken > 0 && queue.is_stopped {
+                self.faults.count_tx(TxFault::Completion);
+                break;
+            }
             let Some(packet) = packets.get_mut(count).filter(|_| !left.is_over()) else {
                 break;
             };

@@ -1,6 +1,6 @@
 //! A receive queue: from a packet to the driver's buffers.
 
-use trinic_pci::{DmaFault, Memory};
+use trinic_pci::{DmaFault, Intent, Memory};
 use zerocopy::IntoBytes;
 
 use super::completion::CompletionRing;
@@ -10,6 +10,10 @@ use crate::spec::descriptor::{RxCompletion, RxDescriptor, RxStatus};
 
 /// Descriptors that are copied in at once; more than a packet may take.
 const CACHE: usize = 64;
+
+/// So many buffers are asked for together, from so many to twice as many packets before their turn: the driver that read them
+/// last runs on another processor.
+const AHEAD: usize = 8;
 
 const _: () = assert!(CACHE > MAX_RX_BUFFERS);
 
@@ -113,6 +117,7 @@ impl Receiver {
             return Some(Err(drop));
         }
         let descriptor = *self.cache.get(self.cursor).filter(|_| self.cached > 0)?;
+        self.look_ahead(memory);
         // 64 KiB is a length of 0.
         if usize::from(descriptor.length.get().wrapping_sub(1)) < frame.len().wrapping_sub(1) {
             return None;
@@ -245,6 +250,23 @@ impl Receiver {
             count += 1;
         }
         Ok(count)
+    }
+
+    /// At every [`AHEAD`]th buffer asks for those behind the next ones, and for the first ones of all. Only small packets do:
+    /// a long copy is slower into a buffer whose first line is there already (a tenth to a fifth in 9,001 bytes; why is not known).
+    #[inline(always)]
+    fn look_ahead<M: Memory>(&self, memory: &M) {
+        if self.cursor.is_multiple_of(AHEAD) {
+            self.prefetch(memory);
+        }
+    }
+
+    #[inline(never)]
+    fn prefetch<M: Memory>(&self, memory: &M) {
+        let first = if self.cursor == 0 { 0 } else { self.cursor + AHEAD };
+        let end = (self.cursor + self.cached).min(self.cursor + 2 * AHEAD);
+        let group = self.cache.get(first..end).unwrap_or_default();
+        memory.prefetch(group.iter().map(RxDescriptor::address), Intent::Write);
     }
 
     #[inline]

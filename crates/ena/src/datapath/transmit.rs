@@ -4,7 +4,7 @@
 //! packet dropped and completed where that makes sense, and its queue stopped where the ring itself cannot be
 //! trusted any more (then it sees no completions, and resets).
 
-use trinic_pci::{DmaFault, Memory, SharedMemory};
+use trinic_pci::{DmaFault, Intent, Memory, SharedMemory};
 use trinic_wire::checksum::Sum;
 use trinic_wire::plain::Shape;
 use zerocopy::FromBytes;
@@ -12,7 +12,7 @@ use zerocopy::FromBytes;
 use super::classify::be16;
 use super::completion::CompletionRing;
 use super::packet::{
-    Checksum, Fragment, MAX_FRAME_BYTES, MAX_TX_BUFFERS, Offload, Segmentation, TxPacket, WINDOW_BYTES,
+    Checksum, Due, Fragment, MAX_FRAME_BYTES, MAX_TX_BUFFERS, Offload, Segmentation, TxPacket, WINDOW_BYTES,
 };
 use super::segment::{SuperFrame, write_ipv4_checksum};
 use super::{Placement, TxFault, TxQueue};
@@ -25,6 +25,10 @@ const CACHE_BYTES: usize = 2048;
 /// reads a bounded number of them however its doorbell moves. More than three times what a packet may have: one
 /// that is only too long is completed, and its queue goes on.
 const CHAIN_MOST: usize = 64;
+
+/// The bytes of so many packets are asked for together, from so many to twice as many before their turn: the driver that wrote
+/// them runs on another processor, whose cache has them.
+const AHEAD: usize = 8;
 
 /// First and last descriptor of a packet in one.
 const WHOLE: u32 = TxControl::new().with_first(true).with_last(true).into_bits();
@@ -46,6 +50,8 @@ pub(super) struct Transmitter {
     pub(super) completions: CompletionRing,
     /// The next entry to read, counted without wrapping at the ring's end.
     head: u16,
+    /// Packets whose completion is due.
+    open: usize,
     /// The tail at which the last packet was found unfinished: no use to look again before it moves.
     unfinished_at: Option<u16>,
     /// The ring cannot be trusted.
@@ -129,6 +135,7 @@ impl Transmitter {
             completions: CompletionRing::new(queue.completions),
             queue,
             head: 0,
+            open: 0,
             unfinished_at: None,
             is_stopped: false,
             meta: Meta::default(),
@@ -182,7 +189,8 @@ impl Transmitter {
         packet.head = self.head;
         match self.finish(memory, &gathered, packet) {
             Ok(()) => {
-                packet.is_open = true;
+                packet.due = Due::Completion;
+                self.open += 1;
                 Taken::Packet
             }
             Err(fault) => self.refuse(memory, packet.request_id, fault),
@@ -191,6 +199,10 @@ impl Transmitter {
 
     /// Takes packets that are one descriptor each, ask for nothing, and fit the window: what nearly every small one is.
     /// Returns how many, and their bytes. It ends where [`Self::take`] has to look, and changes nothing there but the window.
+    ///
+    /// All their bytes are copied. So each is completed here, while it is at hand, unless `is_late` or one before it still waits
+    /// for its completion: those of a queue are in order. When the ring of completions is gone the queue is stopped, which is for the
+    /// caller to find.
     #[inline]
     pub(super) fn take_plain<M: Memory, R: SharedMemory>(
         &mut self,
@@ -199,6 +211,7 @@ impl Transmitter {
         tail: u16,
         index: u16,
         packets: &mut [TxPacket],
+        is_late: bool,
     ) -> (usize, u64) {
         let (mut count, mut bytes) = (0, 0);
         if self.form.header_room != 0
@@ -208,6 +221,7 @@ impl Transmitter {
             return (count, bytes);
         }
         let depth = self.queue.depth;
+        let is_late = is_late || self.open > 0;
         let mut entry = self.head;
         for packet in packets {
             if entry == tail || self.fill(memory, pushed, entry, tail).is_err() {
@@ -216,6 +230,7 @@ impl Transmitter {
             let Some(descriptor) = self.cache.whole(entry) else {
                 break;
             };
+            self.cache.look_ahead(memory, entry);
             let phase = if entry & depth == 0 { PHASE } else { 0 };
             let control = descriptor.control();
             let length = usize::from(control.length());
@@ -241,9 +256,18 @@ impl Transmitter {
             packet.request_id = descriptor.request_id();
             packet.queue = index;
             packet.head = entry;
-            packet.is_open = true;
             bytes += u64::from(control.length());
             count += 1;
+            if is_late {
+                packet.due = Due::Completion;
+                self.open += 1;
+                continue;
+            }
+            packet.due = Due::Disposition;
+            if self.push(memory, packet.request_id, entry).is_err() {
+                self.is_stopped = true;
+                break;
+            }
         }
         if count > 0 {
             self.head = entry;
@@ -252,14 +276,24 @@ impl Transmitter {
         (count, bytes)
     }
 
-    /// Adds the completion of a packet.
+    /// Adds the completion of a packet, if it is due.
     #[inline]
-    pub(super) fn complete<M: Memory>(
-        &mut self,
-        memory: &M,
-        request_id: u16,
-        head: u16,
-    ) -> Result<(), DmaFault> {
+    pub(super) fn complete<M: Memory>(&mut self, memory: &M, packet: &mut TxPacket) -> Result<(), DmaFault> {
+        if std::mem::replace(&mut packet.due, Due::Nothing) != Due::Completion {
+            return Ok(());
+        }
+        self.open = self.open.saturating_sub(1);
+        self.push(memory, packet.request_id, packet.head)
+    }
+
+    /// As [`Self::complete`] of one whose completion is to be lost.
+    pub(super) fn swallow(&mut self, packet: &mut TxPacket) {
+        packet.due = Due::Nothing;
+        self.open = self.open.saturating_sub(1);
+    }
+
+    #[inline]
+    fn push<M: Memory>(&mut self, memory: &M, request_id: u16, head: u16) -> Result<(), DmaFault> {
         let completion = crate::spec::descriptor::TxCompletion {
             request_id: request_id.into(),
             head: head.into(),
@@ -277,7 +311,7 @@ impl Transmitter {
 
     #[cold]
     fn refuse<M: Memory>(&mut self, memory: &M, request_id: u16, fault: TxFault) -> Taken {
-        match self.complete(memory, request_id, self.head) {
+        match self.push(memory, request_id, self.head) {
             Ok(()) => Taken::Malformed(fault),
             Err(_) => self.stop(TxFault::Completion),
         }
@@ -394,6 +428,9 @@ impl Transmitter {
         }
         self.cache.start = entry;
         self.cache.count = count;
+        if self.form.entry_bytes == DESCRIPTOR_BYTES {
+            self.cache.prefetch(memory, 0);
+        }
         Ok(())
     }
 
@@ -533,6 +570,27 @@ impl Cache {
         let (entries, _) = self.bytes.as_chunks::<DESCRIPTOR_BYTES>();
         let bytes = entries.get(usize::from(entry.wrapping_sub(self.start)))?;
         Some(zerocopy::transmute_ref!(bytes))
+    }
+
+    /// At every [`AHEAD`]th entry asks for the bytes of those behind the next ones.
+    #[inline(always)]
+    fn look_ahead<M: Memory>(&self, memory: &M, entry: u16) {
+        let at = usize::from(entry.wrapping_sub(self.start));
+        if at.is_multiple_of(AHEAD) {
+            self.prefetch(memory, at + AHEAD);
+        }
+    }
+
+    /// Asks for the bytes of [`AHEAD`] packets that are one entry each.
+    #[inline(never)]
+    fn prefetch<M: Memory>(&self, memory: &M, first: usize) {
+        let (entries, _) = self.bytes.as_chunks::<DESCRIPTOR_BYTES>();
+        let end = usize::from(self.count).min(first + AHEAD);
+        let group = entries.get(first..end).unwrap_or_default();
+        let descriptors = group
+            .iter()
+            .map(|bytes| -> &TxDescriptor { zerocopy::transmute_ref!(bytes) });
+        memory.prefetch(descriptors.map(TxDescriptor::address), Intent::Read);
     }
 
     #[inline]

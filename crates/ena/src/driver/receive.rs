@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use trinic_pci::{Bus, Memory};
+use trinic_pci::{Bus, Intent, Memory};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::error::QueueError;
@@ -154,6 +154,9 @@ impl<B: Bus> RxQueue<B> {
             if !piece.is_inside() {
                 return Err(malformed);
             }
+            // Its bytes come while the other completions are looked at.
+            let address = std::iter::once(piece.address());
+            self.bus.memory().prefetch(address, Intent::Read);
             if self.pieces.len() == MAX_RX_BUFFERS {
                 return Err(QueueError::TooManyBuffers(MAX_RX_BUFFERS));
             }

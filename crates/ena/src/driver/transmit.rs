@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use trinic_pci::{Bus, Memory};
+use trinic_pci::{Bus, Intent, Memory};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::error::QueueError;
@@ -176,6 +176,9 @@ impl<B: Bus> TxQueue<B> {
                     .ok_or(QueueError::TxRequestId(id))?;
                 self.free.push(id);
                 self.used -= packet.entries;
+                // Whoever takes it will write it, and the device has its line.
+                let address = std::iter::once(packet.first.address);
+                self.bus.memory().prefetch(address, Intent::Write);
                 buffers.push(packet.first);
                 if !packet.rest.is_empty() {
                     buffers.extend(packet.rest.into_iter().map(|piece| piece.buffer));

@@ -225,6 +225,20 @@ pub struct TxCompletion {
 
 const _: () = assert!(size_of::<TxCompletion>() == 8);
 
+impl TxCompletion {
+    /// Its bytes as a little-endian word, put together in a register. To read fields that were just stored as one word would wait
+    /// until every store before them has reached its cache line, those to a driver's memory included.
+    #[inline(always)]
+    #[must_use]
+    pub fn to_word(self) -> u64 {
+        u64::from(self.request_id.get())
+            | u64::from(self.status) << 16
+            | u64::from(self.flags) << 24
+            | u64::from(self.queue.get()) << 32
+            | u64::from(self.head.get()) << 48
+    }
+}
+
 /// A receive descriptor: one buffer.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -323,6 +337,23 @@ const _: () = {
     assert!(std::mem::offset_of!(RxCompletion, hash) == 8);
     assert!(std::mem::offset_of!(RxCompletion, offset) == 14);
 };
+
+impl RxCompletion {
+    /// Its bytes as little-endian words. As [`TxCompletion::to_word`], and why.
+    #[inline(always)]
+    #[must_use]
+    pub fn to_words(self) -> [u64; 2] {
+        [
+            u64::from(self.status.get())
+                | u64::from(self.length.get()) << 32
+                | u64::from(self.request_id.get()) << 48,
+            u64::from(self.hash.get())
+                | u64::from(self.queue.get()) << 32
+                | u64::from(self.offset) << 48
+                | u64::from(self.reserved) << 56,
+        ]
+    }
+}
 
 /// Word 0 of a receive completion. What it says of the packet counts in the last one only.
 #[bitfield(u32)]

@@ -1,7 +1,7 @@
 //! Transmit rings: wraps, forms, limits, lies.
 
 use proptest::prelude::*;
-use trinic_ena::datapath::{Change, Checksum, Placement, TxFault};
+use trinic_ena::datapath::{Change, Checksum, Disposition, Placement, TxFault, TxPacket};
 use trinic_ena::spec::descriptor::{TxDescriptor, TxRequest};
 use trinic_pci::{Memory, SharedMemory};
 
@@ -259,6 +259,40 @@ fn a_swallowed_completion_is_missing() {
     assert_eq!(ids, [2, 3]);
 }
 
+/// A small packet is completed when it is taken, a long one when it was copied; the driver sees either in order, at the flush.
+#[test]
+fn completions_are_in_order_whenever_they_were_made() {
+    let mut rig = Rig::new();
+    rig.create_tx(Rig::host_tx(64));
+    for (id, length) in [(0, 60), (1, 60), (2, 600), (3, 60), (4, 60), (5, 600), (6, 60)] {
+        rig.send_host(id, &frame(1, length), &[], TxRequest::new(), false);
+    }
+    let mut packets = vec![TxPacket::new(); 7];
+    assert_eq!(rig.path.transmit(&mut packets), 7);
+    assert_eq!(rig.completions(), [], "nothing before the flush");
+    // Those of small packets before the first long one are ready, and wait for no word of the pipeline.
+    rig.path.flush(rig.now);
+    assert_eq!(rig.completions(), [(0, 1), (1, 2)]);
+    rig.path.complete(&mut packets[0], Disposition::Dropped);
+    rig.path.complete_all(&mut packets[1..], Disposition::Sent);
+    rig.path.flush(rig.now);
+    assert_eq!(rig.completions(), [(2, 3), (3, 4), (4, 5), (5, 6), (6, 7)]);
+    // Word that comes again changes nothing.
+    for disposition in [Disposition::Sent, Disposition::Dropped] {
+        for packet in &mut packets {
+            rig.path.complete(packet, disposition);
+        }
+    }
+    rig.path.flush(rig.now);
+    assert_eq!(rig.completions(), []);
+    assert_eq!(rig.path.statistics().tx_drops, 1);
+    // And small ones are completed at once again.
+    rig.send_host(7, &frame(1, 60), &[], TxRequest::new(), false);
+    assert_eq!(rig.path.transmit(&mut packets), 1);
+    rig.path.flush(rig.now);
+    assert_eq!(rig.completions(), [(7, 8)]);
+}
+
 #[test]
 fn one_interrupt_a_batch_until_armed_again() {
     let mut rig = Rig::new();
@@ -303,7 +337,7 @@ fn queues_take_turns() {
     // Both queues have the same ring.
     rig.ring();
     rig.registers.store_u32(0x1004, 40);
-    let mut packets = vec![trinic_ena::datapath::TxPacket::new(); 32];
+    let mut packets = vec![TxPacket::new(); 32];
     assert_eq!(rig.path.transmit(&mut packets), 32);
     let of = |queue| packets.iter().filter(|packet| packet.queue() == queue).count();
     assert_eq!((of(0), of(2)), (16, 16));
@@ -356,7 +390,7 @@ proptest! {
             }
         }
         rig.ring();
-        let mut packets = vec![trinic_ena::datapath::TxPacket::new(); 16];
+        let mut packets = vec![TxPacket::new(); 16];
         for _ in 0..2 * count {
             let taken = rig.path.transmit(&mut packets);
             for packet in &mut packets[..taken] {
@@ -365,7 +399,7 @@ proptest! {
                 if let Checksum::Partial { start, .. } = packet.offload().checksum {
                     prop_assert!(usize::from(start) < packet.window().len());
                 }
-                rig.path.complete(packet, trinic_ena::datapath::Disposition::Sent);
+                rig.path.complete(packet, Disposition::Sent);
             }
             rig.path.flush(rig.now);
             if !rig.path.has_work() {

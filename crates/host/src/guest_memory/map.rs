@@ -3,6 +3,8 @@
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+use trinic_pci::Intent;
+
 use super::{Access, Limits, MapError};
 use crate::sys::{Faults, Mapping};
 
@@ -189,6 +191,16 @@ impl Region {
     pub(super) fn store_u16(&self, address: u64, value: u16) -> bool {
         self.writable()
             .is_some_and(|mapping| mapping.store_u16(address.wrapping_sub(self.base), value.to_le()))
+    }
+
+    /// A hint, so whether the device may read or write is not asked.
+    #[inline]
+    pub(super) fn prefetch(&self, addresses: impl Iterator<Item = u64>, intent: Intent) {
+        if let Some(mapping) = &self.mapping {
+            for address in addresses {
+                mapping.prefetch(address.wrapping_sub(self.base), intent);
+            }
+        }
     }
 
     #[inline]

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use trinic_pci::{DmaFault, Memory};
+use trinic_pci::{DmaFault, Intent, Memory};
 
 use crate::sys::Faults;
 use map::{Map, Region};
@@ -384,6 +384,15 @@ impl Memory for GuestMemory {
             return Ok(());
         }
         self.word(address, 2, |region| region.store_u16(address, value))
+    }
+
+    /// Only in the map that was hit last: to look another one up would cost more than the hint is worth.
+    #[inline]
+    fn prefetch(&self, addresses: impl Iterator<Item = u64>, intent: Intent) {
+        self.try_last(|region| {
+            region.prefetch(addresses, intent);
+            true
+        });
     }
 
     #[inline]

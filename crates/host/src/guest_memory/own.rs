@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags};
-use trinic_pci::{DmaFault, Memory};
+use trinic_pci::{DmaFault, Intent, Memory};
 
 use super::map::Region;
 use super::{Access, MapError};
@@ -62,6 +62,11 @@ impl Memory for OwnMemory {
     #[inline]
     fn store_u16(&self, address: u64, value: u16) -> Result<(), DmaFault> {
         Self::checked(self.region.store_u16(address, value), address, 2)
+    }
+
+    #[inline]
+    fn prefetch(&self, addresses: impl Iterator<Item = u64>, intent: Intent) {
+        self.region.prefetch(addresses, intent);
     }
 
     #[inline]

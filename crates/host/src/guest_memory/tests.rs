@@ -330,6 +330,34 @@ fn a_file_cut_off_under_an_access_is_survived() {
     assert!(other.write(0, &[1]).is_ok());
 }
 
+/// A hint accesses nothing: not what is not mapped, nor what was cut off.
+#[test]
+fn asking_ahead_changes_nothing_and_cannot_fault() {
+    let (memory, file) = (small_memory(), memfd(0x2000));
+    memory
+        .map(0x10000, 0x2000, Some(file.as_fd()), 0, Access::BOTH)
+        .unwrap();
+    memory.write(0x10000, &[7; 64]).unwrap();
+    let ask = |address| {
+        memory.prefetch(std::iter::once(address), Intent::Read);
+        memory.prefetch(std::iter::once(address), Intent::Write);
+    };
+    for address in [0, 0xffff, 0x10000, 0x11fff, 0x12000, u64::MAX] {
+        ask(address);
+    }
+    let mut bytes = [0; 64];
+    memory.read(0x10000, &mut bytes).unwrap();
+    assert_eq!(bytes, [7; 64]);
+    rustix::fs::ftruncate(&file, 0).unwrap();
+    [0x10000, 0x11000].into_iter().for_each(ask);
+    assert!(!memory.is_faulted());
+    // The same address, accessed, is a fault: the hint did reach where it would have been one.
+    assert_eq!(memory.load_u32(0x11000), Ok(0));
+    assert!(memory.is_faulted());
+    drop(memory.clear());
+    ask(0x10000);
+}
+
 /// Huge pages are replaced whole, so parts of them are mapped by whole pages too.
 #[test]
 fn huge_pages_cut_off_are_survived() {

@@ -9,6 +9,8 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
+use trinic_pci::Intent;
+
 use super::fault::{Faults, Guard, replace};
 
 /// A shared mapping, guarded against its file being cut off.
@@ -149,6 +151,31 @@ impl Mapping {
         // SAFETY: both ranges were checked; they may overlap.
         unsafe { ptr::copy(from, to, length) };
         true
+    }
+
+    /// Has the processor bring the cache line of a byte, if it is there. Nothing is accessed, so nothing can fault.
+    #[inline]
+    pub(crate) fn prefetch(&self, at: u64, intent: Intent) {
+        let Some(place) = self.place(at, 1) else { return };
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::asm;
+            match intent {
+                // SAFETY: a hint, which may have any address and changes nothing.
+                Intent::Read => unsafe {
+                    asm!("prefetcht0 [{0}]", in(reg) place, options(nostack, readonly, preserves_flags))
+                },
+                // The compiler's own becomes a prefetch for reading where the target is any processor of this kind; those
+                // without this instruction pass over it.
+                // SAFETY: as above.
+                Intent::Write => unsafe {
+                    asm!("prefetchw [{0}]", in(reg) place, options(nostack, readonly, preserves_flags))
+                },
+            }
+        }
+        // Elsewhere there is no stable way to say it.
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (place, intent);
     }
 
     /// An acquiring load of an aligned word, in the machine's order.
