@@ -24,12 +24,12 @@ use trinic_ena::driver::{Config, Request, TransportChecksum};
 use trinic_host::link::{Address, Netlink};
 use trinic_host::port::{Port, SLOT_BYTES};
 use trinic_host::tap::{Tap, TapOptions};
-use trinic_host::vnet::{FLAG_NEEDS_CSUM, GSO_TCPV4, GSO_UDP_L4, VnetHeader};
+use trinic_host::vnet::{GSO_TCPV4, GSO_UDP_L4, VnetHeader};
 use trinic_host::{MacAddress, NetNs};
 use trinic_wire::tcp::Flags;
 use zerocopy::IntoBytes;
 
-use crate::packets::{TCP_HEADERS, UDP_HEADERS, address, datagram, mac, question, segment};
+use crate::packets::{TCP_HEADERS, UDP_HEADERS, address, datagram, mac, question, segment, super_header};
 use crate::rig::{End, Rig, Socket, drain, eventually};
 
 pub(crate) fn trials() -> Vec<crate::Case> {
@@ -234,17 +234,6 @@ fn from_socket(rig: &Rig, function: &mut End, socket: &UnixDatagram) {
                 arrived == 4 * each
             });
         });
-    }
-}
-
-fn super_header(kind: u8, size: u16, headers: usize, checksum: u16) -> VnetHeader {
-    VnetHeader {
-        flags: FLAG_NEEDS_CSUM,
-        gso_type: kind,
-        gso_size: size.into(),
-        hdr_len: u16::try_from(headers).unwrap().into(),
-        csum_start: 34.into(),
-        csum_offset: checksum.into(),
     }
 }
 

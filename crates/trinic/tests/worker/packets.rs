@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use trinic_host::vnet::{FLAG_NEEDS_CSUM, VnetHeader};
 use trinic_wire::tcp::{Flags, Options};
 use trinic_wire::{arp, ethernet, ipv4, tcp, udp};
 
@@ -50,6 +51,18 @@ pub(crate) fn segment(from: u8, to: u8, ports: (u16, u16), flags: Flags, bytes: 
     repr.emit(&mut frame[ethernet::HEADER_LEN + ipv4::HEADER_LEN..], from, to)
         .unwrap();
     frame
+}
+
+/// The virtio header of a super-frame whose headers are so long; `checksum` is where the transport's stands in its own.
+pub(crate) fn super_header(kind: u8, size: u16, headers: usize, checksum: u16) -> VnetHeader {
+    VnetHeader {
+        flags: FLAG_NEEDS_CSUM,
+        gso_type: kind,
+        gso_size: size.into(),
+        hdr_len: u16::try_from(headers).unwrap().into(),
+        csum_start: 34.into(),
+        csum_offset: checksum.into(),
+    }
 }
 
 /// The question who has 10.0.0.TO.
