@@ -4,14 +4,6 @@
 //! The first packet of a connection is not meant: tables grow with what they hold. Nor are the link-local services,
 //! which make a message for a question.
 
-// UNSAFETY: an allocator is an unsafe trait; the crate itself has no unsafe code, and only this test has it.
-#![expect(
-    unsafe_code,
-    reason = "counting allocations takes an allocator, which is an unsafe trait"
-)]
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
@@ -29,6 +21,7 @@ use trinic_host::{MacAddress, NetNs};
 use trinic_wire::tcp::Flags;
 use zerocopy::IntoBytes;
 
+use crate::counting;
 use crate::packets::{TCP_HEADERS, UDP_HEADERS, address, datagram, mac, question, segment, super_header};
 use crate::rig::{End, Rig, Socket, drain, eventually};
 
@@ -42,36 +35,11 @@ pub(crate) fn trials() -> Vec<crate::Case> {
     ]
 }
 
-/// The system's allocator, with a count of what is taken from it.
-struct Counting;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-thread_local! {
-    /// Initialized at compile time and without a destructor, so that touching it allocates nothing itself.
-    static TAKEN: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system's allocator as it came; the count is a cell of the calling thread.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        TAKEN.with(|taken| taken.set(taken.get() + 1));
-        // SAFETY: the caller keeps the contract of `alloc`, which is the system's too.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `alloc` above, so from the system's allocator, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 /// What the worker's thread has taken, as long as it lives.
 fn taken(rig: &Rig) -> u64 {
     let place = Arc::new(AtomicU64::new(0));
     let told = place.clone();
-    rig.on_worker(move |_| told.store(TAKEN.get(), Ordering::Relaxed));
+    rig.on_worker(move |_| told.store(counting::taken(), Ordering::Relaxed));
     place.load(Ordering::Relaxed)
 }
 

@@ -10,6 +10,8 @@
 )]
 
 mod allocations;
+#[path = "../../../switch/tests/suite/counting.rs"]
+mod counting;
 mod neighbours;
 mod packets;
 mod rig;
