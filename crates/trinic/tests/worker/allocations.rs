@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use trinic::card::backend::Plug;
+use trinic::card::one_subnet::{self, address, mac};
 use trinic_ena::datapath::Segmentation;
 use trinic_ena::driver::{Config, Request, TransportChecksum};
 use trinic_host::link::{Address, Netlink};
@@ -22,7 +23,7 @@ use trinic_wire::tcp::Flags;
 use zerocopy::IntoBytes;
 
 use crate::counting;
-use crate::packets::{TCP_HEADERS, UDP_HEADERS, address, datagram, mac, question, segment, super_header};
+use crate::packets::{TCP_HEADERS, UDP_HEADERS, datagram, question, segment, super_header};
 use crate::rig::{End, Rig, Socket, drain, eventually};
 
 pub(crate) fn trials() -> Vec<crate::Case> {
@@ -232,7 +233,7 @@ fn tap(rig: &Rig, n: u8) -> (NetNs, UdpSocket) {
     let queue: Box<dyn Port> = Box::new(tap.into_queues().remove(0));
     rig.plug(n, Plug::Kernel(queue));
     let socket = netns
-        .run(move || UdpSocket::bind((crate::packets::address(n), PORTS.1)).unwrap())
+        .run(move || UdpSocket::bind((one_subnet::address(n), PORTS.1)).unwrap())
         .unwrap();
     socket.set_nonblocking(true).unwrap();
     (netns, socket)
