@@ -1,13 +1,9 @@
 //! Neither the device's datapath nor the user-mode driver allocates for a packet, of whatever size and placement.
 #![expect(clippy::unwrap_used, reason = "A test fails by panicking.")]
-// UNSAFETY: an allocator is an unsafe trait; the crate itself forbids unsafe code, and only this test has it.
-#![expect(
-    unsafe_code,
-    reason = "counting allocations takes an allocator, which is an unsafe trait"
-)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "../../switch/tests/suite/counting.rs"]
+mod counting;
+
 use std::sync::{Arc, Mutex};
 
 use trinic_ena::datapath::{Datapath, Disposition, Limits, TxPacket};
@@ -15,31 +11,6 @@ use trinic_ena::device::{Config as DeviceConfig, Device, layout};
 use trinic_ena::driver::{Buffer, Config, DirectLink, Driver, Frame, Loopback, QueuePair};
 use trinic_pci::testing::{PlainInterrupts, PlainMemory, PlainRegisters};
 use trinic_wire::time::Instant;
-
-/// The system's allocator, with a count of what is taken from it.
-struct Counting;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-thread_local! {
-    /// Initialized at compile time and without a destructor, so that touching it allocates nothing itself.
-    static TAKEN: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system's allocator as it came; the count is a cell of the calling thread.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        TAKEN.with(|taken| taken.set(taken.get() + 1));
-        // SAFETY: the caller keeps the contract of `alloc`, which is the system's too.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `alloc` above, so from the system's allocator, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 type Wire = DirectLink<PlainMemory, PlainRegisters, PlainInterrupts>;
 type Bus = Loopback<Device<PlainMemory, PlainInterrupts, Wire>, PlainMemory>;
@@ -149,9 +120,9 @@ fn carry(from: &Wire, to: &Wire, packets: &mut [TxPacket]) {
 
 #[test]
 fn the_allocator_counts() {
-    let before = TAKEN.get();
+    let before = counting::taken();
     drop(std::hint::black_box(Vec::<u8>::with_capacity(100)));
-    assert_eq!(TAKEN.get() - before, 1);
+    assert_eq!(counting::taken() - before, 1);
 }
 
 #[test]
@@ -170,11 +141,11 @@ fn packets_allocate_nothing() {
             for _ in 0..WARM_UP {
                 assert_eq!(round(&mut near, &mut far, &frame, &mut packets), BURST);
             }
-            let before = TAKEN.get();
+            let before = counting::taken();
             let arrived: usize = (0..ROUNDS)
                 .map(|_| round(&mut near, &mut far, &frame, &mut packets))
                 .sum();
-            assert_eq!(TAKEN.get() - before, 0, "llq {llq}, {bytes} bytes");
+            assert_eq!(counting::taken() - before, 0, "llq {llq}, {bytes} bytes");
             assert_eq!(arrived, ROUNDS * BURST, "llq {llq}, {bytes} bytes");
         }
     }

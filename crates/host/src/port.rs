@@ -199,34 +199,45 @@ pub struct Batch {
     storage: Vec<u8>,
     lengths: [usize; BATCH_LIMIT],
     count: usize,
-    slots: usize,
     bytes: usize,
-    bytes_limit: usize,
+    segments: usize,
+    limits: Limits,
+}
+
+/// When a batch is full. The frame that brings it there is still taken, and with it those that came by the same call,
+/// as frames do from a packet socket: eight at most, which go beyond its segments and not beyond its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Frames: at least one, at most [`BATCH_LIMIT`].
+    pub frames: usize,
+    /// Bytes, virtio headers included: super-frames shall not pile up to more than a processor's cache holds.
+    pub bytes: usize,
+    /// Packets that the frames are cut into ([`VnetHeader::segment_count`]).
+    pub segments: usize,
 }
 
 impl Batch {
-    /// A batch of `slots` frames (at least one, at most [`BATCH_LIMIT`]).
+    /// A batch of `frames` frames (at least one, at most [`BATCH_LIMIT`]), whatever they hold.
     #[must_use]
-    pub fn new(slots: usize) -> Self {
-        let slots = slots.clamp(1, BATCH_LIMIT);
-        Self {
-            storage: vec![0; slots * SLOT_BYTES],
-            lengths: [0; BATCH_LIMIT],
-            count: 0,
-            slots,
-            bytes: 0,
-            bytes_limit: usize::MAX,
-        }
+    pub fn new(frames: usize) -> Self {
+        Self::limited(Limits {
+            frames,
+            bytes: usize::MAX,
+            segments: usize::MAX,
+        })
     }
 
-    /// The same, which counts as full once it holds `bytes` (the last frame may go beyond), so that super-frames
-    /// do not pile up to more than a processor's cache holds. [`Port::read_batch`] of a packet socket, which
-    /// takes all frames with one call, does not look at it.
+    /// A batch that is full at any of its limits.
     #[must_use]
-    pub fn limited(slots: usize, bytes: usize) -> Self {
+    pub fn limited(limits: Limits) -> Self {
+        let frames = limits.frames.clamp(1, BATCH_LIMIT);
         Self {
-            bytes_limit: bytes,
-            ..Self::new(slots)
+            storage: vec![0; frames * SLOT_BYTES],
+            lengths: [0; BATCH_LIMIT],
+            count: 0,
+            bytes: 0,
+            segments: 0,
+            limits: Limits { frames, ..limits },
         }
     }
 
@@ -246,6 +257,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.count = 0;
         self.bytes = 0;
+        self.segments = 0;
     }
 
     /// The virtio header and frame number `index`; empty when there is no such frame.
@@ -298,37 +310,78 @@ impl Batch {
 
     /// The next free buffer, or `None` when the batch is full.
     pub fn next_slot(&mut self) -> Option<&mut [u8]> {
-        if self.count == self.slots || self.bytes >= self.bytes_limit {
+        if self.is_full() {
             return None;
         }
         let start = self.count * SLOT_BYTES;
         Some(&mut self.storage[start..start + SLOT_BYTES])
     }
 
+    fn is_full(&self) -> bool {
+        let limits = &self.limits;
+        self.count == limits.frames || self.bytes >= limits.bytes || self.segments >= limits.segments
+    }
+
     /// Counts in the buffer that [`Batch::next_slot`] gave, of which `length` bytes were filled.
     pub fn push(&mut self, length: usize) {
         assert!(
-            self.count < self.slots && length <= SLOT_BYTES,
+            self.count < self.limits.frames && length <= SLOT_BYTES,
             "a slot was given and is not overfull"
         );
         self.lengths[self.count] = length;
-        self.count += 1;
         self.bytes += length;
+        let start = self.count * SLOT_BYTES;
+        let header = VnetHeader::read(&self.storage[start..start + length]);
+        let frame_bytes = length.saturating_sub(VNET_HEADER_BYTES);
+        self.segments += header.map_or(1, |header| header.segment_count(frame_bytes));
+        self.count += 1;
     }
 
-    /// Fills the batch through `receive`, which gets every buffer and the place for the lengths.
+    /// Replaces what is in it through `receive`, which gets buffers and the place for the lengths, until there is
+    /// nothing more or it is full. An error after the first frame is left for the next call to find.
     pub(crate) fn fill(
         &mut self,
-        receive: impl FnOnce(&mut [&mut [u8]], &mut [usize]) -> io::Result<usize>,
+        mut receive: impl FnMut(&mut [&mut [u8]], &mut [usize]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        self.count = 0;
-        let slots = self.slots;
-        let mut buffers: [&mut [u8]; BATCH_LIMIT] = std::array::from_fn(|_| <&mut [u8]>::default());
-        for (buffer, slot) in buffers.iter_mut().zip(self.storage.chunks_exact_mut(SLOT_BYTES)) {
-            *buffer = slot;
+        self.clear();
+        while !self.is_full() {
+            let (first, room) = (self.count, self.room_at_once());
+            let mut buffers: [&mut [u8]; BATCH_LIMIT] = std::array::from_fn(|_| <&mut [u8]>::default());
+            let slots = self.storage.chunks_exact_mut(SLOT_BYTES).skip(first);
+            for (buffer, slot) in buffers.iter_mut().zip(slots) {
+                *buffer = slot;
+            }
+            let lengths = &mut self.lengths[first..first + room];
+            let received = match receive(&mut buffers[..room], lengths) {
+                Ok(received) => received.min(room),
+                Err(error) if self.is_empty() => return Err(error),
+                Err(_) => break,
+            };
+            for number in first..first + received {
+                self.push(self.lengths[number]);
+            }
+            if received < room {
+                break;
+            }
         }
-        self.count = receive(&mut buffers[..slots], &mut self.lengths[..slots])?.min(slots);
         Ok(self.count)
+    }
+
+    /// How many frames may come before one of them is looked at, with which it may go beyond its limits.
+    fn room_at_once(&self) -> usize {
+        let Limits {
+            frames,
+            bytes,
+            segments,
+        } = self.limits;
+        let mut room = frames - self.count;
+        if bytes < usize::MAX {
+            room = room.min((bytes - self.bytes).div_ceil(SLOT_BYTES));
+        }
+        if segments < usize::MAX {
+            room = room.min(FRAMES_AT_ONCE);
+        }
+        room
     }
 }
 
@@ -355,6 +408,9 @@ pub(crate) fn header_bytes(header: &VnetHeader) -> [u8; 12] {
 
 /// The most frames in a batch.
 pub const BATCH_LIMIT: usize = 64;
+/// Frames that come together into a batch whose packets are counted. Fewer are dear: of 64 frames of 60 bytes from a
+/// packet socket one costs 540 ns in one call, 580 in eight, and 940 if each has its own.
+const FRAMES_AT_ONCE: usize = 8;
 /// Writes that a ring takes at once.
 const RING_ENTRIES: u32 = 64;
 
@@ -389,9 +445,17 @@ mod tests {
         assert_eq!(batch.fill(|buffers, _| Ok(buffers.len())).unwrap(), BATCH_LIMIT);
     }
 
+    fn limits(frames: usize, bytes: usize, segments: usize) -> Limits {
+        Limits {
+            frames,
+            bytes,
+            segments,
+        }
+    }
+
     #[test]
     fn a_limited_batch_is_full_at_its_bytes() {
-        let mut batch = Batch::limited(4, 100);
+        let mut batch = Batch::limited(limits(4, 100, usize::MAX));
         for length in [60, 40] {
             batch.next_slot().unwrap().fill(9);
             batch.push(length);
@@ -401,6 +465,78 @@ mod tests {
         assert!(batch.frame(2).is_empty() && batch.frame(usize::MAX).is_empty());
         batch.clear();
         assert!(batch.next_slot().is_some());
+    }
+
+    /// A super-frame of so many datagrams of one byte, without what stands in its headers; its length.
+    fn super_frame(buffer: &mut [u8], datagrams: usize) -> usize {
+        let header = VnetHeader {
+            flags: crate::vnet::FLAG_NEEDS_CSUM,
+            gso_type: crate::vnet::GSO_UDP_L4,
+            gso_size: 1.into(),
+            csum_start: 34.into(),
+            csum_offset: 6.into(),
+            ..VnetHeader::NONE
+        };
+        buffer[..VNET_HEADER_BYTES].copy_from_slice(header.as_bytes());
+        VNET_HEADER_BYTES + 42 + datagrams
+    }
+
+    #[test]
+    fn a_limited_batch_is_full_at_its_segments() {
+        let mut batch = Batch::limited(limits(64, usize::MAX, 100));
+        // The second is one packet, whatever its length.
+        for datagrams in [98, 0, 50] {
+            let length = super_frame(batch.next_slot().unwrap(), datagrams);
+            batch.push(length);
+        }
+        assert!(batch.next_slot().is_none());
+        batch.clear();
+        assert!(batch.next_slot().is_some());
+    }
+
+    /// Frames that come together: how many there is room for each time, until it is full or nothing comes.
+    #[test]
+    fn what_comes_together_goes_beyond_a_limit_by_a_few_frames_only() {
+        let rooms = |limits, datagrams, bytes| {
+            let (mut batch, mut rooms) = (Batch::limited(limits), Vec::new());
+            let count = batch.fill(|buffers, lengths| {
+                rooms.push(buffers.len());
+                for (buffer, length) in buffers.iter_mut().zip(lengths) {
+                    *length = super_frame(buffer, datagrams).max(bytes);
+                }
+                Ok(buffers.len())
+            });
+            assert_eq!(count.unwrap(), rooms.iter().sum::<usize>());
+            assert_eq!(batch.len(), rooms.iter().sum::<usize>());
+            rooms
+        };
+        let none = usize::MAX;
+        assert_eq!(rooms(limits(64, none, none), 1_000, SLOT_BYTES), [64]);
+        assert_eq!(rooms(limits(20, none, 512), 1, 60), [8, 8, 4]);
+        assert_eq!(rooms(limits(64, none, 512), 1_000, 60), [8]);
+        assert_eq!(rooms(limits(64, none, 512), 60, 60), [8, 8]);
+        assert_eq!(rooms(limits(64, 100_000, none), 0, SLOT_BYTES), [2]);
+        assert_eq!(rooms(limits(64, 100_000, none), 0, 40_000), [2, 1]);
+    }
+
+    #[test]
+    fn an_error_after_the_first_frames_is_left_for_the_next_call() {
+        let mut batch = Batch::limited(limits(64, 1 << 20, 512));
+        let mut calls = 0;
+        let mut receive = |buffers: &mut [&mut [u8]], lengths: &mut [usize]| {
+            calls += 1;
+            lengths.fill(60);
+            match calls {
+                1 => Ok(buffers.len()),
+                _ => Err(io::ErrorKind::NotConnected.into()),
+            }
+        };
+        assert_eq!(batch.fill(&mut receive).unwrap(), 8);
+        assert_eq!(
+            batch.fill(&mut receive).unwrap_err().kind(),
+            io::ErrorKind::NotConnected
+        );
+        assert!(batch.is_empty());
     }
 
     /// One end of a pair of sockets; `direct` says whether its descriptor may be written to.

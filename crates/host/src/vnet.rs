@@ -69,6 +69,18 @@ impl VnetHeader {
         }
     }
 
+    /// How many packets are made of the frame of `frame_bytes` that follows, at most: one if it is not cut. What
+    /// stands behind the checksum counts as payload, of TCP's header too.
+    #[must_use]
+    pub fn segment_count(&self, frame_bytes: usize) -> usize {
+        let segment_bytes = usize::from(self.segment_bytes());
+        if segment_bytes == 0 {
+            return 1;
+        }
+        let payload_bytes = frame_bytes.saturating_sub(self.checksum_end());
+        payload_bytes.div_ceil(segment_bytes).max(1)
+    }
+
     /// The segmentation type without the ECN bit.
     #[must_use]
     pub fn gso_kind(&self) -> u8 {
@@ -86,8 +98,7 @@ impl VnetHeader {
         }
         if self.needs_checksum() {
             let start = usize::from(self.csum_start.get());
-            let end = start + usize::from(self.csum_offset.get()) + CHECKSUM_BYTES;
-            if start < ETHERNET_HEADER_BYTES || end > frame_bytes {
+            if start < ETHERNET_HEADER_BYTES || self.checksum_end() > frame_bytes {
                 return Err(VnetFault::ChecksumOutsideFrame);
             }
         }
@@ -98,7 +109,11 @@ impl VnetHeader {
         }
     }
 
-    /// Segmentation needs a size, and a checksum that each segment can be given.
+    fn checksum_end(&self) -> usize {
+        usize::from(self.csum_start.get()) + usize::from(self.csum_offset.get()) + CHECKSUM_BYTES
+    }
+
+    /// Segmentation needs a size, a checksum that each segment can be given, and not too many of them.
     fn check_segmentation(&self, frame_bytes: usize) -> Result<(), VnetFault> {
         if self.gso_size.get() == 0 {
             return Err(VnetFault::NoSegmentSize);
@@ -109,6 +124,14 @@ impl VnetHeader {
         // The hint may be 0; where it is given the headers must end within the frame.
         if usize::from(self.hdr_len.get()) > frame_bytes {
             return Err(VnetFault::HeadersOutsideFrame);
+        }
+        let most = if self.gso_kind() == GSO_UDP_L4 {
+            UDP_SEGMENTS_MAX
+        } else {
+            TCP_SEGMENTS_MAX
+        };
+        if self.segment_count(frame_bytes) > most {
+            return Err(VnetFault::TooManySegments);
         }
         Ok(())
     }
@@ -139,6 +162,9 @@ pub enum VnetFault {
     /// `hdr_len` is more than the frame.
     #[error("The headers would end outside the frame")]
     HeadersOutsideFrame,
+    /// More segments than [`TCP_SEGMENTS_MAX`] or [`UDP_SEGMENTS_MAX`].
+    #[error("The frame would be cut into too many segments")]
+    TooManySegments,
 }
 
 /// Bytes of the header before each frame, the size that taps and packet sockets have by default.
@@ -160,6 +186,12 @@ pub const GSO_TCPV6: u8 = 4;
 pub const GSO_UDP_L4: u8 = 5;
 /// `VIRTIO_NET_HDR_GSO_ECN`. Source: [linux/virtio_net.h].
 pub const GSO_ECN: u8 = 0x80;
+
+/// Most segments of a super-frame of TCP, as many as an ENA function takes. A frame of 64 KiB has room for so many of
+/// 64 bytes; the least that a Linux program can set (`TCP_MIN_MSS`, 88 bytes with options) makes fewer.
+pub const TCP_SEGMENTS_MAX: usize = 1024;
+/// Most datagrams of a super-frame of UDP. Source: [linux/udp.h `UDP_MAX_SEGMENTS`].
+pub const UDP_SEGMENTS_MAX: usize = 128;
 
 /// Two MAC addresses and a type. Source: [IEEE 802.3 §3.2].
 const ETHERNET_HEADER_BYTES: usize = 14;
@@ -244,6 +276,39 @@ mod tests {
             ..good
         };
         assert_eq!(long.check(60_000), Err(VnetFault::HeadersOutsideFrame));
+    }
+
+    #[test]
+    fn segments_are_counted_and_bounded() {
+        assert_eq!(VnetHeader::NONE.segment_count(60_000), 1);
+        let sized = |gso_type, size| VnetHeader {
+            gso_type,
+            gso_size: U16::new(size),
+            hdr_len: U16::ZERO,
+            csum_offset: U16::new(if gso_type == GSO_UDP_L4 { 6 } else { 16 }),
+            ..tcp_super_frame()
+        };
+        // UDP's header ends behind its checksum, TCP's two bytes later at least.
+        for (kind, payload, most) in [
+            (GSO_UDP_L4, 42, 128),
+            (GSO_TCPV4, 52, 1024),
+            (GSO_TCPV6, 52, 1024),
+        ] {
+            let header = sized(kind, 9);
+            assert_eq!(header.segment_count(payload + 9), 1);
+            assert_eq!(header.segment_count(payload + 10), 2);
+            assert_eq!(header.check(payload + 9 * most), Ok(()));
+            assert_eq!(
+                header.check(payload + 9 * most + 1),
+                Err(VnetFault::TooManySegments)
+            );
+        }
+        // A frame that ends within its headers is cut into nothing, and is refused for it.
+        assert_eq!(sized(GSO_TCPV4, 1).segment_count(20), 1);
+        assert_eq!(
+            sized(GSO_TCPV4, 1).check(20),
+            Err(VnetFault::ChecksumOutsideFrame)
+        );
     }
 
     #[test]

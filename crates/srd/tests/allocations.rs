@@ -1,44 +1,14 @@
 //! After a session has begun nothing is allocated for a packet [REL-11].
 
-// UNSAFETY: an allocator is an unsafe trait; the crate itself forbids unsafe code, and only this test has it.
-#![expect(
-    unsafe_code,
-    reason = "counting allocations takes an allocator, which is an unsafe trait"
-)]
+#[path = "../../switch/tests/suite/counting.rs"]
+mod counting;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::time::Duration;
 
 use trinic_srd::{
     Action, Config, Datagram, Endpoint, Gone, Incoming, Instant, Local, PairKey, Peer, PeerId, Refusal,
     Remote, Request,
 };
-
-/// The system's allocator, with a count of what is taken from it.
-struct Counting;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-thread_local! {
-    /// Initialized at compile time and without a destructor, so that touching it allocates nothing itself.
-    static TAKEN: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system's allocator as it came; the count is a cell of the calling thread.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        TAKEN.with(|taken| taken.set(taken.get() + 1));
-        // SAFETY: the caller keeps the contract of `alloc`, which is the system's too.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `alloc` above, so from the system's allocator, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 /// Two ends and a network of fixed places in which nothing grows.
 struct Pair {
@@ -210,9 +180,9 @@ fn no_packet_allocates_once_the_session_is_there() {
     assert!(pair.completed > 1_000, "{}", pair.completed);
     for lose in [false, true] {
         pair.lose = lose;
-        let (before, sent, completed) = (TAKEN.get(), pair.sent, pair.completed);
+        let (before, sent, completed) = (counting::taken(), pair.sent, pair.completed);
         run(&mut pair, 10_000);
-        assert_eq!(TAKEN.get() - before, 0, "with losses: {lose}");
+        assert_eq!(counting::taken() - before, 0, "with losses: {lose}");
         assert!(pair.sent - sent > 10_000 && pair.completed - completed > 5_000);
     }
     let stats = pair.ends.each_ref().map(|end| *end.stats());
@@ -242,9 +212,9 @@ fn no_message_to_a_neighbour_allocates() {
         }
     };
     run(&mut pair, 2);
-    let (before, completed) = (TAKEN.get(), pair.completed);
+    let (before, completed) = (counting::taken(), pair.completed);
     run(&mut pair, 50);
-    assert_eq!(TAKEN.get() - before, 0);
+    assert_eq!(counting::taken() - before, 0);
     assert!(pair.completed - completed > 20_000, "{}", pair.completed);
     assert!(
         pair.ends
@@ -255,9 +225,9 @@ fn no_message_to_a_neighbour_allocates() {
 
 #[test]
 fn the_allocator_counts() {
-    let before = TAKEN.get();
+    let before = counting::taken();
     drop(std::hint::black_box(Vec::<u8>::with_capacity(100)));
-    assert_eq!(TAKEN.get() - before, 1);
+    assert_eq!(counting::taken() - before, 1);
 }
 
 /// A queue pair without receive buffers.

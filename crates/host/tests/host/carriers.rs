@@ -11,10 +11,10 @@ use libtest_mimic::Trial;
 use trinic_host::epoll::{Events, Interest, Poller};
 use trinic_host::link::{Address, Netlink};
 use trinic_host::packet::{PacketOptions, PacketPort};
-use trinic_host::port::{BATCH_LIMIT, Batch, Port, SLOT_BYTES, Writer, Written, split_checked};
+use trinic_host::port::{BATCH_LIMIT, Batch, Limits, Port, SLOT_BYTES, Writer, Written, split_checked};
 use trinic_host::probe::Carrier;
 use trinic_host::tap::{Tap, TapOptions};
-use trinic_host::vnet::{FLAG_NEEDS_CSUM, GSO_UDP_L4, VnetHeader};
+use trinic_host::vnet::{FLAG_NEEDS_CSUM, GSO_TCPV4, GSO_UDP_L4, VnetHeader};
 use trinic_host::{MacAddress, NetNs};
 
 use crate::support::Host;
@@ -42,6 +42,12 @@ pub(crate) fn trials(host: &Host) -> Vec<Trial> {
         host.trial("tap_writes_together", tap, || writes_together(Carrier::Tap)),
         host.trial("packet_writes_together", packet, || {
             writes_together(Carrier::PacketSocket)
+        }),
+        host.trial("tap_reads_bounded_batches", tap, || {
+            bounded_batches(Carrier::Tap, 1)
+        }),
+        host.trial("packet_reads_bounded_batches", packet, || {
+            bounded_batches(Carrier::PacketSocket, 8)
         }),
         host.trial("tap_cuts_datagrams", tap, tap_cuts_datagrams),
         host.trial("tap_is_adopted_by_name", tap, tap_is_adopted),
@@ -395,6 +401,57 @@ fn bad_header(carrier: Carrier) {
         Written::Sent
     );
     read_frame(&*node.port, |frame| is_arp_reply_of(frame, 1));
+}
+
+/// A program in the instance sends nothing but super-frames of many segments: a batch of a few segments is full after
+/// `most` of them, the rest waits, and all arrive in order.
+fn bounded_batches(carrier: Carrier, most: usize) {
+    const FRAMES: u8 = 64;
+    const SEGMENTS: usize = 600;
+    let card = NetNs::create().unwrap();
+    let node = node(carrier, &card, 1);
+    let raw = PacketPort::on_interface(&node.netns, "eth0", None).unwrap();
+    let mut frame = [&mac(2).0[..], &mac(1).0, &[8, 0, 0x45, 0]].concat();
+    frame.resize(54 + 8 * SEGMENTS, 0);
+    let length = u16::try_from(frame.len() - 14).unwrap();
+    frame[16..18].copy_from_slice(&length.to_be_bytes());
+    frame[22..24].copy_from_slice(&[64, 6]);
+    frame[26..34].copy_from_slice(&[ip(1).octets(), ip(2).octets()].concat());
+    frame[46] = 5 << 4;
+    let header = VnetHeader {
+        flags: FLAG_NEEDS_CSUM,
+        gso_type: GSO_TCPV4,
+        hdr_len: 54.into(),
+        gso_size: 8.into(),
+        csum_start: 34.into(),
+        csum_offset: 16.into(),
+    };
+    for number in 0..FRAMES {
+        *frame.last_mut().unwrap() = number;
+        assert_eq!(raw.write_parts(&header, &frame).unwrap(), Written::Sent);
+    }
+    let mut batch = Batch::limited(Limits {
+        frames: BATCH_LIMIT,
+        bytes: 512 << 10,
+        segments: 512,
+    });
+    let mut came = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while came.len() < usize::from(FRAMES) {
+        assert!(Instant::now() < deadline, "{came:?}");
+        let count = node.port.read_batch(&mut batch).unwrap();
+        let before = came.len();
+        for index in 0..count {
+            let (header, frame) = split_checked(batch.frame_mut(index), 10).unwrap();
+            // The instance's kernel says something now and then.
+            if header.segment_bytes() > 0 {
+                assert!(header.segment_count(frame.len()) >= SEGMENTS);
+                came.push(*frame.last().unwrap());
+            }
+        }
+        assert!(came.len() - before <= most, "{} in a batch", came.len() - before);
+    }
+    assert!(came.iter().copied().eq(0..FRAMES), "{came:?}");
 }
 
 fn tap_is_adopted() {

@@ -1,46 +1,11 @@
 //! The packet path allocates nothing: once a flow is cached, and for packets that are
 //! dropped.
-//!
-//! An allocator that counts is the whole suite's; it counts per thread, so that other tests do not disturb.
-
-// UNSAFETY: an allocator is an unsafe trait; the crate itself forbids unsafe code, and only this test has it.
-#![expect(
-    unsafe_code,
-    reason = "counting allocations takes an allocator, which is an unsafe trait"
-)]
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 
 use trinic_switch::{DropReason, Offload, Output, Packet, PortId, Verdict};
 
+use crate::counting;
 use crate::packets::{Pkt, ack, pkt, syn, udp};
 use crate::support::{Card, INTERNET, from_internet};
-
-/// The system's allocator, with a count of what is taken from it.
-struct Counting;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-thread_local! {
-    /// Initialized at compile time and without a destructor, so that touching it allocates nothing itself.
-    static TAKEN: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system's allocator as it came; the count is a cell of the calling thread.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        TAKEN.with(|taken| taken.set(taken.get() + 1));
-        // SAFETY: the caller keeps the contract of `alloc`, which is the system's too.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `alloc` above, so from the system's allocator, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 const PACKETS: usize = 10_000;
 
@@ -48,7 +13,7 @@ const PACKETS: usize = 10_000;
 fn allocations(card: &mut Card, frames: &[(PortId, Vec<u8>)], expected: fn(Verdict) -> bool) -> u64 {
     let mut out = Output::new();
     let mut buffer = [0; 2048];
-    let before = TAKEN.get();
+    let before = counting::taken();
     for (port, frame) in frames.iter().cycle().take(PACKETS) {
         let window = &mut buffer[..frame.len()];
         window.copy_from_slice(frame);
@@ -61,7 +26,7 @@ fn allocations(card: &mut Card, frames: &[(PortId, Vec<u8>)], expected: fn(Verdi
         let verdict = card.switch.process(card.now, *port, &mut packet, &mut out);
         assert!(expected(verdict), "{verdict:?}");
     }
-    TAKEN.get() - before
+    counting::taken() - before
 }
 
 fn at(port: u32, packet: &Pkt) -> (PortId, Vec<u8>) {
@@ -70,9 +35,9 @@ fn at(port: u32, packet: &Pkt) -> (PortId, Vec<u8>) {
 
 #[test]
 fn the_allocator_counts() {
-    let before = TAKEN.get();
+    let before = counting::taken();
     drop(std::hint::black_box(Vec::<u8>::with_capacity(100)));
-    assert_eq!(TAKEN.get() - before, 1);
+    assert_eq!(counting::taken() - before, 1);
 }
 
 #[test]
@@ -124,7 +89,7 @@ fn batches_of_cached_packets_allocate_nothing() {
         for packet in &mut packets {
             packet.window.copy_from_slice(&frame);
         }
-        let before = TAKEN.get();
+        let before = counting::taken();
         card.switch.process_batch(
             card.now,
             PortId(1),
@@ -133,7 +98,7 @@ fn batches_of_cached_packets_allocate_nothing() {
             &mut out,
             |_, _| {},
         );
-        *taken = TAKEN.get() - before;
+        *taken = counting::taken() - before;
         assert_eq!(verdicts, [Verdict::Forward { to: PortId(2) }; 100]);
     }
     assert!(taken[0] > 0, "the first packet makes room for the flow");

@@ -11,6 +11,7 @@ mod allocations;
 mod allowances;
 mod antispoof;
 mod cache;
+mod counting;
 mod fuzz;
 mod gateway;
 mod groups;

@@ -27,6 +27,7 @@ pub mod internet;
 pub mod job;
 pub mod memory_port;
 pub mod namespace;
+pub mod one_subnet;
 pub mod probe_frame;
 pub mod queries;
 pub mod reconciler;

@@ -20,7 +20,8 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
-use trinic_host::port::{self, BATCH_LIMIT, Batch, Writer, Written};
+use trinic_ena::datapath::SEGMENT_WORK;
+use trinic_host::port::{self, BATCH_LIMIT, Batch, Limits, Writer, Written};
 use trinic_host::vnet::{VNET_HEADER_BYTES, VnetHeader};
 use trinic_switch::tables::{Delta, DeltaMismatch, Id, Revision, Tables};
 use trinic_switch::{Offload, Output, Packet, PortId, Switch, Verdict};
@@ -42,6 +43,9 @@ const BATCH_PACKETS: usize = BATCH_LIMIT;
 /// Bytes taken from one port before the next one has its turn: super-frames must not starve small ones, nor
 /// push each other out of the processor's cache between the read and the write.
 const BATCH_BYTES: usize = 512 * 1024;
+/// Packets that the frames of a port's turn are cut into, by a function that gets them or by a tap's kernel: as many as
+/// those of a function's turn ([`SEGMENT_WORK`]). Without it 64 super-frames of 1,024 segments were one turn.
+const BATCH_SEGMENTS: usize = BATCH_BYTES / SEGMENT_WORK;
 /// Events taken from epoll at once.
 const EVENTS: usize = 64;
 /// How long the worker looks for more packets after one, before it sleeps.
@@ -318,7 +322,11 @@ impl Worker {
             messages,
             doorbell: doorbell.clone(),
             broken: Broken(broken),
-            inbox: Batch::limited(BATCH_PACKETS, BATCH_BYTES),
+            inbox: Batch::limited(Limits {
+                frames: BATCH_PACKETS,
+                bytes: BATCH_BYTES,
+                segments: BATCH_SEGMENTS,
+            }),
             outbox: Vec::with_capacity(BATCH_PACKETS),
             writer: Writer::new(),
             out: Output::new(),
@@ -384,8 +392,9 @@ impl Worker {
         Ok(true)
     }
 
-    /// One round: waits up to `timeout` for something to do and gives every ready port one turn. Returns
-    /// the number of packets read.
+    /// One round: waits up to `timeout` for something to do and gives every ready port one turn, which is bounded in
+    /// packets, bytes and segments; what is left of a port's packets has the next one. Returns the number of packets
+    /// read.
     fn round(&mut self, timeout: Duration) -> io::Result<usize> {
         let mut events = [MaybeUninit::<epoll::Event>::uninit(); EVENTS];
         let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;

@@ -4,14 +4,6 @@
 //! The first packet of a connection is not meant: tables grow with what they hold. Nor are the link-local services,
 //! which make a message for a question.
 
-// UNSAFETY: an allocator is an unsafe trait; the crate itself has no unsafe code, and only this test has it.
-#![expect(
-    unsafe_code,
-    reason = "counting allocations takes an allocator, which is an unsafe trait"
-)]
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
@@ -19,17 +11,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use trinic::card::backend::Plug;
+use trinic::card::one_subnet::{self, address, mac};
 use trinic_ena::datapath::Segmentation;
 use trinic_ena::driver::{Config, Request, TransportChecksum};
 use trinic_host::link::{Address, Netlink};
 use trinic_host::port::{Port, SLOT_BYTES};
 use trinic_host::tap::{Tap, TapOptions};
-use trinic_host::vnet::{FLAG_NEEDS_CSUM, GSO_TCPV4, GSO_UDP_L4, VnetHeader};
+use trinic_host::vnet::{GSO_TCPV4, GSO_UDP_L4, VnetHeader};
 use trinic_host::{MacAddress, NetNs};
 use trinic_wire::tcp::Flags;
 use zerocopy::IntoBytes;
 
-use crate::packets::{TCP_HEADERS, UDP_HEADERS, address, datagram, mac, question, segment};
+use crate::counting;
+use crate::packets::{TCP_HEADERS, UDP_HEADERS, datagram, question, segment, super_header};
 use crate::rig::{End, Rig, Socket, drain, eventually};
 
 pub(crate) fn trials() -> Vec<crate::Case> {
@@ -42,36 +36,11 @@ pub(crate) fn trials() -> Vec<crate::Case> {
     ]
 }
 
-/// The system's allocator, with a count of what is taken from it.
-struct Counting;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-thread_local! {
-    /// Initialized at compile time and without a destructor, so that touching it allocates nothing itself.
-    static TAKEN: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system's allocator as it came; the count is a cell of the calling thread.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        TAKEN.with(|taken| taken.set(taken.get() + 1));
-        // SAFETY: the caller keeps the contract of `alloc`, which is the system's too.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `alloc` above, so from the system's allocator, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 /// What the worker's thread has taken, as long as it lives.
 fn taken(rig: &Rig) -> u64 {
     let place = Arc::new(AtomicU64::new(0));
     let told = place.clone();
-    rig.on_worker(move |_| told.store(TAKEN.get(), Ordering::Relaxed));
+    rig.on_worker(move |_| told.store(counting::taken(), Ordering::Relaxed));
     place.load(Ordering::Relaxed)
 }
 
@@ -237,17 +206,6 @@ fn from_socket(rig: &Rig, function: &mut End, socket: &UnixDatagram) {
     }
 }
 
-fn super_header(kind: u8, size: u16, headers: usize, checksum: u16) -> VnetHeader {
-    VnetHeader {
-        flags: FLAG_NEEDS_CSUM,
-        gso_type: kind,
-        gso_size: size.into(),
-        hdr_len: u16::try_from(headers).unwrap().into(),
-        csum_start: 34.into(),
-        csum_offset: checksum.into(),
-    }
-}
-
 fn write_ipv4_checksum(frame: &mut [u8]) {
     frame[24..26].fill(0);
     let sum = trinic_wire::checksum::Sum::of(&frame[14..34]).checksum();
@@ -275,7 +233,7 @@ fn tap(rig: &Rig, n: u8) -> (NetNs, UdpSocket) {
     let queue: Box<dyn Port> = Box::new(tap.into_queues().remove(0));
     rig.plug(n, Plug::Kernel(queue));
     let socket = netns
-        .run(move || UdpSocket::bind((crate::packets::address(n), PORTS.1)).unwrap())
+        .run(move || UdpSocket::bind((one_subnet::address(n), PORTS.1)).unwrap())
         .unwrap();
     socket.set_nonblocking(true).unwrap();
     (netns, socket)

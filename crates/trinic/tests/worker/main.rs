@@ -10,9 +10,12 @@
 )]
 
 mod allocations;
+#[path = "../../../switch/tests/suite/counting.rs"]
+mod counting;
 mod neighbours;
 mod packets;
 mod rig;
+mod super_frames;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use trinic_host::probe::Probe;
@@ -27,11 +30,15 @@ fn main() {
         userns::enter().unwrap();
     }
     let taps = probe.taps.problem.as_deref();
-    let trials = [allocations::trials(), neighbours::trials()]
-        .into_iter()
-        .flatten()
-        .map(|(name, needs_taps, test)| trial(name, taps.filter(|_| needs_taps), test))
-        .collect();
+    let trials = [
+        allocations::trials(),
+        neighbours::trials(),
+        super_frames::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|(name, needs_taps, test)| trial(name, taps.filter(|_| needs_taps), test))
+    .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
 

@@ -164,7 +164,7 @@ impl Scene {
     }
 }
 
-fn small(queue_pairs: u16) -> Config {
+pub(crate) fn small(queue_pairs: u16) -> Config {
     Config {
         queue_pairs,
         tx_depth: DEPTH,

@@ -1,7 +1,7 @@
 //! Frames of the interfaces 10.0.0.N.
 
-use std::net::Ipv4Addr;
-
+use trinic::card::one_subnet::{address, mac};
+use trinic_host::vnet::{FLAG_NEEDS_CSUM, VnetHeader};
 use trinic_wire::tcp::{Flags, Options};
 use trinic_wire::{arp, ethernet, ipv4, tcp, udp};
 
@@ -9,14 +9,6 @@ use trinic_wire::{arp, ethernet, ipv4, tcp, udp};
 pub(crate) const UDP_HEADERS: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN + udp::HEADER_LEN;
 /// Bytes in front of a segment's payload.
 pub(crate) const TCP_HEADERS: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN + tcp::HEADER_LEN;
-
-pub(crate) fn mac(n: u8) -> [u8; 6] {
-    [2, 0, 0, 0, 0, n]
-}
-
-pub(crate) fn address(n: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 0, 0, n)
-}
 
 /// A datagram of `bytes` in all from 10.0.0.FROM to 10.0.0.TO, its payload zeroes.
 pub(crate) fn datagram(from: u8, to: u8, ports: (u16, u16), bytes: usize) -> Vec<u8> {
@@ -50,6 +42,18 @@ pub(crate) fn segment(from: u8, to: u8, ports: (u16, u16), flags: Flags, bytes: 
     repr.emit(&mut frame[ethernet::HEADER_LEN + ipv4::HEADER_LEN..], from, to)
         .unwrap();
     frame
+}
+
+/// The virtio header of a super-frame whose headers are so long; `checksum` is where the transport's stands in its own.
+pub(crate) fn super_header(kind: u8, size: u16, headers: usize, checksum: u16) -> VnetHeader {
+    VnetHeader {
+        flags: FLAG_NEEDS_CSUM,
+        gso_type: kind,
+        gso_size: size.into(),
+        hdr_len: u16::try_from(headers).unwrap().into(),
+        csum_start: 34.into(),
+        csum_offset: checksum.into(),
+    }
 }
 
 /// The question who has 10.0.0.TO.

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use trinic::card::backend::Plug;
 use trinic::card::ena::Functions;
+use trinic::card::one_subnet::{self, function, group, interface_id, rule};
 use trinic::card::services::Services;
 use trinic::card::worker::{Handle, Message, Visit, Worker};
-use trinic::protocol::{FunctionKind, InterfaceSpec};
 use trinic_ena::driver::{Buffer, Config, Driver, Frame, QueuePair, Request};
 use trinic_ena::spec::registers::ResetReason;
 use trinic_host::guest_memory::OwnMemory;
@@ -22,14 +22,9 @@ use trinic_host::vfio_user::{Client, ClientOptions};
 use trinic_host::vnet::{VNET_HEADER_BYTES, VnetHeader};
 use trinic_pci::Bus;
 use trinic_pci::bus::BusError;
-use trinic_switch::tables::{
-    Entry, Interface, Revision, Route, RouteTable, Rule, RulePeer, RuleProtocol, SecurityGroup, Subnet,
-    Tables, Target, TrackingTimeouts, Vpc,
-};
+use trinic_switch::tables::{Interface, RuleProtocol, Tables};
 use trinic_switch::{PortId, Switch};
 use zerocopy::IntoBytes;
-
-use crate::packets::{address, mac};
 
 /// How long anything may take before a test fails.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -62,10 +57,10 @@ impl Rig {
 
     /// Makes the interface a function; its socket.
     pub(crate) fn function(&self, n: u8, queue_pairs: u32) -> PathBuf {
-        let plug = self.functions.make(&spec(n, queue_pairs)).unwrap();
+        let plug = self.functions.make(&function(n, queue_pairs)).unwrap();
         self.plug(n, plug);
         let path = self.folder.path().join(format!("{n}.sock"));
-        self.functions.serve(&format!("eni-{n}"), &path).unwrap();
+        self.functions.serve(&interface_id(n), &path).unwrap();
         path
     }
 
@@ -92,9 +87,7 @@ impl Rig {
     }
 
     pub(crate) fn plug(&self, n: u8, plug: Plug) -> PortId {
-        self.handle
-            .connect(Some(format!("eni-{n}").into()), plug)
-            .unwrap()
+        self.handle.connect(Some(interface_id(n)), plug).unwrap()
     }
 
     /// Ends the worker's thread, and gives the worker. Drivers that go after this would wait for it until it is dropped.
@@ -346,96 +339,16 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn spec(n: u8, queue_pairs: u32) -> InterfaceSpec {
-    InterfaceSpec {
-        id: format!("eni-{n}").into(),
-        device_index: 1,
-        mac: mac(n),
-        mtu: 9001,
-        ipv4: vec![address(n)],
-        ipv4_prefix_len: 24,
-        ipv4_router: None,
-        ipv6: Vec::new(),
-        dns: Vec::new(),
-        domain: String::new(),
-        network_card_index: 0,
-        ena: true,
-        ena_queue_pairs: queue_pairs,
-        function: FunctionKind::Ena,
-    }
-}
-
-fn group(id: &str, lets_in: bool) -> Entry {
-    // Narrower than everything, so each connection is tracked.
-    let rule = |id: &str| Rule {
-        id: id.into(),
-        protocol: RuleProtocol::Any,
-        from_port: -1,
-        to_port: -1,
-        peer: RulePeer::Cidr("10.0.0.0/16".parse().unwrap()),
-    };
-    Entry::SecurityGroup(SecurityGroup {
-        id: id.into(),
-        vpc_id: "vpc-1".into(),
-        inbound: lets_in.then(|| rule("sgr-in")).into_iter().collect(),
-        outbound: vec![rule("sgr-out")],
-    })
-}
-
 fn tables(interfaces: &[u8], closed: &[u8]) -> Tables {
-    let mut entries = vec![
-        Entry::Vpc(Vpc {
-            id: "vpc-1".into(),
-            ipv4: vec!["10.0.0.0/16".parse().unwrap()],
-            ipv6: Vec::new(),
-            dns_support: true,
-        }),
-        Entry::Subnet(Subnet {
-            id: "subnet-1".into(),
-            vpc_id: "vpc-1".into(),
-            ipv4: Some("10.0.0.0/24".parse().unwrap()),
-            ipv6: None,
-            route_table_id: "rtb-1".into(),
-        }),
-        Entry::RouteTable(RouteTable {
-            id: "rtb-1".into(),
-            vpc_id: "vpc-1".into(),
-            routes: vec![Route {
-                destination: "10.0.0.0/16".parse().unwrap(),
-                target: Target::Local,
-            }],
-        }),
-        group("sg-open", true),
-        group("sg-closed", false),
-    ];
-    entries.extend(interfaces.iter().map(|n| {
-        let group = if closed.contains(n) {
-            "sg-closed"
-        } else {
-            "sg-open"
-        };
-        Entry::Interface(Interface {
-            id: format!("eni-{n}").into(),
-            vpc_id: "vpc-1".into(),
-            subnet_id: "subnet-1".into(),
-            mac: mac(*n),
-            ipv4: vec![address(*n)],
-            ipv6: Vec::new(),
-            ipv4_prefixes: Vec::new(),
-            ipv6_prefixes: Vec::new(),
+    let interfaces = interfaces.iter().map(|n| {
+        let group = if closed.contains(n) { "sg-closed" } else { "sg-1" };
+        Interface {
             groups: vec![group.into()],
-            source_dest_check: true,
-            public: Vec::new(),
-            timeouts: TrackingTimeouts::default(),
-            allowances: None,
-            instance_id: Some("i-1".into()),
-        })
-    }));
-    Tables {
-        revision: Revision(1),
-        entries: entries
-            .into_iter()
-            .map(|entry| (entry.id().clone(), entry))
-            .collect(),
-    }
+            ..one_subnet::interface(*n)
+        }
+    });
+    let mut tables = one_subnet::tables(vec![rule("sgr-in", RuleProtocol::Any)], interfaces);
+    let closed = group("sg-closed", Vec::new());
+    tables.entries.insert(closed.id().clone(), closed);
+    tables
 }

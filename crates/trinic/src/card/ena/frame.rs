@@ -1,13 +1,13 @@
 //! The two ways to say what a sender left to do: the virtio-net header of taps, and the offload of ENA packets.
 
 use trinic_ena::datapath::{Checksum, Offload, Segmentation};
-use trinic_host::vnet::{FLAG_DATA_VALID, FLAG_NEEDS_CSUM, GSO_TCPV4, GSO_TCPV6, VnetHeader};
+use trinic_host::vnet::{
+    FLAG_DATA_VALID, FLAG_NEEDS_CSUM, GSO_TCPV4, GSO_TCPV6, UDP_SEGMENTS_MAX, VnetHeader,
+};
 use trinic_wire::checksum::{Sum, update_partial};
 
 /// UDP's fixed header. Source: RFC 768.
 const UDP_HEADER_BYTES: usize = 8;
-/// Most datagrams of a super-frame. Source: [linux/udp.h `UDP_MAX_SEGMENTS`].
-const UDP_SEGMENTS_MAX: usize = 128;
 const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 
 /// The virtio-net header that says the same as an ENA packet's offload.

@@ -325,8 +325,8 @@ mod tests {
     use super::*;
     use crate::card::backend::Plug;
     use crate::card::ena::Functions;
+    use crate::card::one_subnet::function;
     use crate::card::services::Services;
-    use crate::protocol::{FunctionKind, InterfaceSpec};
 
     #[test]
     fn sleeps_grow_to_a_millisecond_and_are_short_again_after_work() {
@@ -356,22 +356,7 @@ mod tests {
         functions.set_worker(handle.clone());
         // A function that begins and one that ends ask the worker to let go.
         let serving = std::thread::spawn(move || worker.run());
-        let interface = InterfaceSpec {
-            id: "eni-1".into(),
-            device_index: 1,
-            mac: [2, 0, 0, 0, 0, 1],
-            mtu: 9001,
-            ipv4: Vec::new(),
-            ipv4_prefix_len: 24,
-            ipv4_router: None,
-            ipv6: Vec::new(),
-            dns: Vec::new(),
-            domain: String::new(),
-            network_card_index: 0,
-            ena: true,
-            ena_queue_pairs: 1,
-            function: FunctionKind::Ena,
-        };
+        let interface = function(1, 1);
         let port = functions.make(&interface).unwrap();
         drop(functions);
         handle.send(super::super::Message::Stop).unwrap();

@@ -6,15 +6,13 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Instant as StdInstant;
 
 use trinic_host::port::Port;
-use trinic_switch::tables::{
-    Entry, Interface, PublicAddress, Route, RouteTable, Rule, RulePeer, RuleProtocol, SecurityGroup, Subnet,
-    Target, TrackingTimeouts, Vpc,
-};
+use trinic_switch::tables::{Entry, PublicAddress, Route, RulePeer, RuleProtocol, SecurityGroup, Target};
 use trinic_switch::{Config, DropReason};
 use trinic_wire::arp;
 
 use super::*;
 use crate::card::memory_port::MemoryPort;
+use crate::card::one_subnet::{group, interface, rule, tables};
 use crate::card::probe_frame;
 use crate::protocol::TraceRequest;
 
@@ -43,82 +41,8 @@ fn rig_with(writer: Writer) -> Rig {
     let (mut worker, handle) = Worker::new(Switch::new(Config::default()), services, tell).unwrap();
     worker.writer = writer;
     std::thread::spawn(move || worker.run().unwrap());
-    handle.load(tables()).unwrap();
+    handle.load(tables(Vec::new(), [4, 5].map(interface))).unwrap();
     Rig { handle, broken }
-}
-
-fn interface(n: u8) -> Interface {
-    Interface {
-        id: format!("eni-{n}").into(),
-        vpc_id: "vpc-1".into(),
-        subnet_id: "subnet-1".into(),
-        mac: [2, 0, 0, 0, 0, n],
-        ipv4: vec![Ipv4Addr::new(10, 0, 0, n)],
-        ipv6: Vec::new(),
-        ipv4_prefixes: Vec::new(),
-        ipv6_prefixes: Vec::new(),
-        groups: vec!["sg-1".into()],
-        source_dest_check: true,
-        public: Vec::new(),
-        timeouts: TrackingTimeouts::default(),
-        instance_id: Some("i-1".into()),
-        allowances: None,
-    }
-}
-
-fn group(inbound: Vec<Rule>) -> Entry {
-    Entry::SecurityGroup(SecurityGroup {
-        id: "sg-1".into(),
-        vpc_id: "vpc-1".into(),
-        inbound,
-        outbound: vec![rule("sgr-out", RuleProtocol::Any)],
-    })
-}
-
-fn rule(id: &str, protocol: RuleProtocol) -> Rule {
-    Rule {
-        id: id.into(),
-        protocol,
-        from_port: -1,
-        to_port: -1,
-        peer: RulePeer::Cidr("10.0.0.0/16".parse().unwrap()),
-    }
-}
-
-fn tables() -> Tables {
-    let entries = [
-        Entry::Vpc(Vpc {
-            id: "vpc-1".into(),
-            ipv4: vec!["10.0.0.0/16".parse().unwrap()],
-            ipv6: Vec::new(),
-            dns_support: true,
-        }),
-        Entry::Subnet(Subnet {
-            id: "subnet-1".into(),
-            vpc_id: "vpc-1".into(),
-            ipv4: Some("10.0.0.0/24".parse().unwrap()),
-            ipv6: None,
-            route_table_id: "rtb-1".into(),
-        }),
-        Entry::RouteTable(RouteTable {
-            id: "rtb-1".into(),
-            vpc_id: "vpc-1".into(),
-            routes: vec![Route {
-                destination: "10.0.0.0/16".parse().unwrap(),
-                target: Target::Local,
-            }],
-        }),
-        group(Vec::new()),
-        Entry::Interface(interface(4)),
-        Entry::Interface(interface(5)),
-    ];
-    Tables {
-        revision: Revision(1),
-        entries: entries
-            .into_iter()
-            .map(|entry| (entry.id().clone(), entry))
-            .collect(),
-    }
 }
 
 /// A datagram from eni-4 to eni-5, with a header in front.
@@ -188,7 +112,7 @@ fn a_delta_opens_what_the_group_drops() {
     let delta = Delta {
         from: Revision(1),
         to: Revision(2),
-        upsert: vec![group(vec![rule("sgr-in", RuleProtocol::Number(17))])],
+        upsert: vec![group("sg-1", vec![rule("sgr-in", RuleProtocol::Number(17))])],
         remove: Vec::new(),
     };
     assert_eq!(rig.handle.apply(delta.clone()).unwrap(), Ok(Revision(2)));
@@ -244,7 +168,7 @@ fn a_full_receiver_loses_packets_and_they_are_counted() {
     let open = Delta {
         from: Revision(1),
         to: Revision(2),
-        upsert: vec![group(vec![rule("sgr-in", RuleProtocol::Any)])],
+        upsert: vec![group("sg-1", vec![rule("sgr-in", RuleProtocol::Any)])],
         remove: Vec::new(),
     };
     rig.handle.apply(open).unwrap().unwrap();
@@ -391,7 +315,7 @@ fn datagrams_of_a_flow_are_joined_for_a_kernel_that_cuts_them() {
         let open = Delta {
             from: Revision(1),
             to: Revision(2),
-            upsert: vec![group(vec![rule("sgr-in", RuleProtocol::Any)])],
+            upsert: vec![group("sg-1", vec![rule("sgr-in", RuleProtocol::Any)])],
             remove: Vec::new(),
         };
         rig.handle.apply(open).unwrap().unwrap();
@@ -441,7 +365,7 @@ fn a_lost_super_frame_counts_as_its_packets() {
     let open = Delta {
         from: Revision(1),
         to: Revision(2),
-        upsert: vec![group(vec![rule("sgr-in", RuleProtocol::Any)])],
+        upsert: vec![group("sg-1", vec![rule("sgr-in", RuleProtocol::Any)])],
         remove: Vec::new(),
     };
     rig.handle.apply(open).unwrap().unwrap();
@@ -469,7 +393,7 @@ fn a_batch_arrives_whole_and_in_order() {
         let open = Delta {
             from: Revision(1),
             to: Revision(2),
-            upsert: vec![group(vec![rule("sgr-in", RuleProtocol::Any)])],
+            upsert: vec![group("sg-1", vec![rule("sgr-in", RuleProtocol::Any)])],
             remove: Vec::new(),
         };
         rig.handle.apply(open).unwrap().unwrap();
@@ -504,7 +428,7 @@ fn frames_that_a_receiver_refuses_are_counted_to_it() {
         let open = Delta {
             from: Revision(1),
             to: Revision(2),
-            upsert: vec![group(vec![rule("sgr-in", RuleProtocol::Any)])],
+            upsert: vec![group("sg-1", vec![rule("sgr-in", RuleProtocol::Any)])],
             remove: Vec::new(),
         };
         rig.handle.apply(open).unwrap().unwrap();
@@ -578,7 +502,7 @@ fn with_gateway() -> Delta {
         private: Ipv4Addr::new(10, 0, 0, 4),
         public: PUBLIC,
     }];
-    let mut routes = tables().entries["rtb-1"].clone();
+    let mut routes = tables(Vec::new(), []).entries["rtb-1"].clone();
     if let Entry::RouteTable(table) = &mut routes {
         table.routes.push(Route {
             destination: "0.0.0.0/0".parse().unwrap(),

@@ -5,7 +5,6 @@
 //! processor beside the one that it is measured on. It leaves out that the descriptors come from the caches of other
 //! processors, and that all three share the caches of this one.
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -13,10 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use trinic_switch::Switch;
-use trinic_switch::tables::{
-    Entry, Id, Interface, Revision, Route, RouteTable, Rule, RulePeer, RuleProtocol, SecurityGroup, Subnet,
-    Tables, Target, TrackingTimeouts, Vpc,
-};
+use trinic_switch::tables::RuleProtocol;
 
 use super::carrier::{BURST, Carrier as _};
 use super::ena::Ena;
@@ -24,9 +20,9 @@ use super::template::{Template, destination_port};
 use super::{Path, Way};
 use crate::card::clock;
 use crate::card::ena::Functions;
+use crate::card::one_subnet::{address, function, interface, mac, rule, tables};
 use crate::card::services::Services;
 use crate::card::worker::{Handle, Message, Worker};
-use crate::protocol::{FunctionKind, InterfaceSpec};
 
 /// Runs it; the figures as JSON.
 pub(super) fn run(rounds: u32, bytes: u16, connections: u32) -> Result<serde_json::Value> {
@@ -42,11 +38,11 @@ pub(super) fn run(rounds: u32, bytes: u16, connections: u32) -> Result<serde_jso
     let mut worker = serving.join().ok().context("The worker has panicked")??;
     let (mut near, mut far) = ends?;
     let path = Path {
-        from: ADDRESSES[0],
-        to: ADDRESSES[1],
+        from: address(INTERFACES[0]),
+        to: address(INTERFACES[1]),
         port: PORT,
     };
-    let template = Template::new(MACS[0], &path, bytes, connections)?;
+    let template = Template::new(mac(INTERFACES[0]), &path, bytes, connections)?;
     let mut next = 0;
     // Every connection is known before the clock counts.
     let warm_up = 2 * u64::from(connections) + 100 * BURST as u64;
@@ -116,12 +112,13 @@ pub(super) fn new_worker() -> Result<(Worker, Handle)> {
 
 /// Two functions on the worker, with a driver each.
 pub(super) fn set_up(handle: &Handle, folder: &Folder, bytes: u16) -> Result<(Ena, Ena)> {
-    handle.load(tables())?;
+    let inbound = vec![rule("sgr-in", RuleProtocol::Any)];
+    handle.load(tables(inbound, INTERFACES.map(interface)))?;
     let functions = Functions::new(false);
     functions.set_worker(handle.clone());
     let mut drivers = Vec::new();
-    for number in 0..2 {
-        let interface = spec(number);
+    for number in INTERFACES {
+        let interface = function(number, 1);
         let plug = functions.make(&interface)?;
         handle.connect(Some(interface.id.clone()), plug)?;
         let socket = folder.0.join(format!("{}.sock", interface.id));
@@ -133,101 +130,6 @@ pub(super) fn set_up(handle: &Handle, folder: &Folder, bytes: u16) -> Result<(En
     let far = drivers.pop().context("There is no second driver")?;
     let near = drivers.pop().context("There is no first driver")?;
     Ok((near, far))
-}
-
-fn spec(number: usize) -> InterfaceSpec {
-    InterfaceSpec {
-        id: interface_id(number),
-        device_index: 1,
-        mac: MACS[number],
-        mtu: 9001,
-        ipv4: vec![ADDRESSES[number]],
-        ipv4_prefix_len: 24,
-        ipv4_router: None,
-        ipv6: Vec::new(),
-        dns: Vec::new(),
-        domain: String::new(),
-        network_card_index: 0,
-        ena: true,
-        ena_queue_pairs: 1,
-        function: FunctionKind::Ena,
-    }
-}
-
-/// A group that lets the VPC's own addresses in and out: narrower than everything, so each connection is tracked.
-fn tables() -> Tables {
-    let cidr = || "10.0.0.0/16".parse().ok();
-    let rule = |id: &str| {
-        Some(Rule {
-            id: id.into(),
-            protocol: RuleProtocol::Any,
-            from_port: -1,
-            to_port: -1,
-            peer: RulePeer::Cidr(cidr()?),
-        })
-    };
-    let mut entries = vec![
-        Entry::Vpc(Vpc {
-            id: "vpc-1".into(),
-            ipv4: "10.0.0.0/16".parse().into_iter().collect(),
-            ipv6: Vec::new(),
-            dns_support: true,
-        }),
-        Entry::Subnet(Subnet {
-            id: "subnet-1".into(),
-            vpc_id: "vpc-1".into(),
-            ipv4: "10.0.0.0/24".parse().ok(),
-            ipv6: None,
-            route_table_id: "rtb-1".into(),
-        }),
-        Entry::RouteTable(RouteTable {
-            id: "rtb-1".into(),
-            vpc_id: "vpc-1".into(),
-            routes: "10.0.0.0/16"
-                .parse()
-                .map(|destination| Route {
-                    destination,
-                    target: Target::Local,
-                })
-                .into_iter()
-                .collect(),
-        }),
-        Entry::SecurityGroup(SecurityGroup {
-            id: "sg-1".into(),
-            vpc_id: "vpc-1".into(),
-            inbound: rule("sgr-in").into_iter().collect(),
-            outbound: rule("sgr-out").into_iter().collect(),
-        }),
-    ];
-    entries.extend((0..2).map(|number| {
-        Entry::Interface(Interface {
-            id: interface_id(number),
-            vpc_id: "vpc-1".into(),
-            subnet_id: "subnet-1".into(),
-            mac: MACS[number],
-            ipv4: vec![ADDRESSES[number]],
-            ipv6: Vec::new(),
-            ipv4_prefixes: Vec::new(),
-            ipv6_prefixes: Vec::new(),
-            groups: vec!["sg-1".into()],
-            source_dest_check: true,
-            public: Vec::new(),
-            timeouts: TrackingTimeouts::default(),
-            instance_id: Some("i-1".into()),
-            allowances: None,
-        })
-    }));
-    Tables {
-        revision: Revision(1),
-        entries: entries
-            .into_iter()
-            .map(|entry| (entry.id().clone(), entry))
-            .collect(),
-    }
-}
-
-pub(super) fn interface_id(number: usize) -> Id {
-    format!("eni-{number}").into()
 }
 
 /// A folder for the sockets, which goes with its owner.
@@ -250,8 +152,8 @@ impl Drop for Folder {
     }
 }
 
-pub(super) const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 4), Ipv4Addr::new(10, 0, 0, 5)];
-pub(super) const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 4], [2, 0, 0, 0, 0, 5]];
+/// The sender and the receiver.
+pub(super) const INTERFACES: [u8; 2] = [4, 5];
 pub(super) const PORT: u16 = 5000;
 
 #[cfg(test)]

@@ -13,9 +13,10 @@ use trinic_host::process::pin_thread;
 
 use super::Path;
 use super::carrier::Carrier as _;
-use super::core::{ADDRESSES, Folder, MACS, PORT, interface_id, new_worker, set_up};
+use super::core::{Folder, INTERFACES, PORT, new_worker, set_up};
 use super::ena::Ena;
 use super::template::{Template, destination_port};
+use crate::card::one_subnet::{address, interface_id, mac};
 use crate::card::worker::{Handle, Message};
 
 /// Runs it for `time`; the figures as JSON.
@@ -52,11 +53,11 @@ fn measure(
     handle: &Handle,
 ) -> Result<serde_json::Value> {
     let path = Path {
-        from: ADDRESSES[0],
-        to: ADDRESSES[1],
+        from: address(INTERFACES[0]),
+        to: address(INTERFACES[1]),
         port: PORT,
     };
-    let template = Template::new(MACS[0], &path, bytes, connections)?;
+    let template = Template::new(mac(INTERFACES[0]), &path, bytes, connections)?;
     let mut next = 0;
     let mut pump = |enough: &dyn Fn(u64) -> bool| -> Result<Pumped> {
         let mut done = Pumped::default();
@@ -78,7 +79,7 @@ fn measure(
     let patience = Instant::now();
     pump(&|sent| sent >= warm_up || patience.elapsed() > PATIENCE)?;
     let tracked = handle.visit(|inside| {
-        let counters = inside.switch.counters(&interface_id(0));
+        let counters = inside.switch.counters(&interface_id(INTERFACES[0]));
         counters.map_or(0, |counters| counters.conntrack_entries)
     })?;
     ensure!(
