@@ -30,6 +30,28 @@ impl Chain {
         }
     }
 
+    /// The MAC of these blocks, their first byte lowest, of bytes that are whole words, and of one word more; none if the bytes are not whole words. What they leave of
+    /// the last block is a word at least, so all blocks but it are known to be there.
+    pub(crate) fn mac_words<const BLOCKS: usize>(
+        &self,
+        first: [u128; BLOCKS],
+        bytes: &[u8],
+        word: [u8; 4],
+    ) -> Option<[u8; BLOCK]> {
+        if !bytes.len().is_multiple_of(size_of_val(&word)) {
+            return None;
+        }
+        let mut mac = 0;
+        self.cipher.encrypt_with_backend(Words {
+            first,
+            bytes,
+            word,
+            key: self,
+            mac: &mut mac,
+        });
+        Some(mac.to_le_bytes())
+    }
+
     /// The MAC of these pieces, one after the other.
     pub(crate) fn mac(&self, pieces: [&[u8]; 3]) -> [u8; BLOCK] {
         let mut mac = 0;
@@ -90,6 +112,52 @@ impl BlockCipherEncClosure for Message<'_> {
     }
 }
 
+/// The same for what is whole words.
+struct Words<'a, const BLOCKS: usize> {
+    first: [u128; BLOCKS],
+    bytes: &'a [u8],
+    word: [u8; 4],
+    key: &'a Chain,
+    mac: &'a mut u128,
+}
+
+impl<const BLOCKS: usize> BlockSizeUser for Words<'_, BLOCKS> {
+    type BlockSize = U16;
+}
+
+impl<const BLOCKS: usize> BlockCipherEncClosure for Words<'_, BLOCKS> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, cipher: &B) {
+        let mut chained = 0;
+        for block in self.first {
+            chained = encrypt(cipher, chained ^ block);
+        }
+        let (blocks, rest) = self.bytes.as_chunks();
+        for block in blocks {
+            chained = encrypt(cipher, chained ^ u128::from_le_bytes(*block));
+        }
+        let (mut last, mut bits) = (0, 0);
+        let (words, _) = rest.as_chunks();
+        for word in words.iter().chain([&self.word]) {
+            last |= u128::from(u32::from_le_bytes(*word)) << bits;
+            bits += u32::BITS;
+        }
+        last ^= if bits == u128::BITS {
+            self.key.full
+        } else {
+            (0x80 << bits) ^ self.key.filled
+        };
+        *self.mac = encrypt(cipher, chained ^ last);
+    }
+}
+
+#[inline(always)]
+fn encrypt<B: BlockCipherEncBackend<BlockSize = U16>>(cipher: &B, block: u128) -> u128 {
+    let mut block: Block<B> = block.to_le_bytes().into();
+    cipher.encrypt_block((&mut block).into());
+    u128::from_le_bytes(block.into())
+}
+
 /// What was chained, and the block that may be the last. Blocks are numbers, their first byte lowest: bytes that are written one by one and read as a block would cost more
 /// than the cipher.
 struct State<'a, B> {
@@ -122,9 +190,7 @@ impl<B: BlockCipherEncBackend<BlockSize = U16>> State<'_, B> {
 
     #[inline(always)]
     fn encrypt(&self, block: u128) -> u128 {
-        let mut block: Block<B> = (self.chained ^ block).to_le_bytes().into();
-        self.cipher.encrypt_block((&mut block).into());
-        u128::from_le_bytes(block.into())
+        encrypt(self.cipher, self.chained ^ block)
     }
 }
 
@@ -181,6 +247,25 @@ mod tests {
             let pieces = [&bytes[..cuts[0]], &bytes[cuts[0]..cuts[1]], &bytes[cuts[1]..]];
             let ours = Chain::new(Aes128Enc::new(&key.into())).mac(pieces);
             prop_assert_eq!(ours, <[u8; 16]>::from(library.finalize().into_bytes()));
+        }
+
+        #[test]
+        fn whole_words_are_the_same(
+            key: [u8; 16],
+            bytes in prop::collection::vec(any::<u8>(), 32..200),
+            word: [u8; 4],
+        ) {
+            let chain = Chain::new(Aes128Enc::new(&key.into()));
+            let (blocks, _) = bytes.as_chunks();
+            let first = [blocks[0], blocks[1]].map(u128::from_le_bytes);
+            let expected = bytes.len().is_multiple_of(4).then(|| {
+                let mut library = <Cmac<Aes128Enc> as KeyInit>::new(&key.into());
+                library.update(&bytes);
+                library.update(&word);
+                <[u8; 16]>::from(library.finalize().into_bytes())
+            });
+            prop_assert_eq!(chain.mac_words([], &bytes, word), expected);
+            prop_assert_eq!(chain.mac_words(first, &bytes[32..], word), expected);
         }
     }
 }

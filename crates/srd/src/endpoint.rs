@@ -7,6 +7,7 @@ use crate::context::{Context, Peer, Transmit};
 use crate::direct::{Answer, Direct, Piece};
 use crate::key::{PairKey, Sealer};
 use crate::local::Local;
+use crate::number::NEVER;
 use crate::outbox::Request;
 use crate::receiver::Arrival;
 use crate::timers::Timers;
@@ -389,7 +390,8 @@ impl<C: Controller> Endpoint<C> {
             self.ended.push_back(id);
         }
         // A timer that turns out to be too early finds the right one when it comes.
-        if let Some(due) = context.due(&self.config) {
+        let due = context.due(&self.config);
+        if due < NEVER {
             self.timers.by(id, due);
         }
     }

@@ -7,7 +7,7 @@ use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use crate::key::TAG_BYTES;
 use crate::local::{Local, Remote};
 use crate::wire::{
-    Base, Ends, OFFSET_FAILED, Pen, READ_BYTES, RESPONSE_BYTES, ReadFields, ResponseFields, SEND_BYTES,
+    Ends, Front, OFFSET_FAILED, Pen, READ_BYTES, RESPONSE_BYTES, ReadFields, ResponseFields, SEND_BYTES,
     WRITE_BYTES, WriteFields, code,
 };
 use crate::{Failure, Refusal, SubmitError};
@@ -105,6 +105,8 @@ pub(crate) struct Next {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Written {
     pub(crate) operation: u8,
+    /// What follows the base header. Like it, it is not yet in the datagram.
+    pub(crate) ends: Ends,
     /// Bytes of the header, without the tag.
     pub(crate) header: usize,
     /// Bytes of the payload, which begins after the tag.
@@ -327,7 +329,7 @@ impl Outbox {
         self.get(handle).map(|message| message.packet(segment))
     }
 
-    /// Writes a packet's fields and payload into a datagram, behind the place of the base header and around that of the tag; none if its
+    /// Writes an operation's fields and a packet's payload into a datagram, behind the place of what all DATA begins with and around that of the tag; none if its
     /// message or its memory is gone, which then has failed.
     pub(crate) fn write(
         &mut self,
@@ -369,11 +371,13 @@ impl Outbox {
             }
         };
         let operation = message.put(segment, out);
+        let ends = message.ends();
         if more {
             self.ready.push_back(handle);
         }
         Some(Written {
             operation,
+            ends,
             header: header - TAG_BYTES,
             payload,
         })
@@ -602,10 +606,8 @@ impl Message {
         self.header() + payload as usize
     }
 
-    /// Writes the fields behind the base header; the operation's code.
-    fn put(&self, segment: u32, out: &mut [u8]) -> u8 {
-        let id = U32::new(self.id.unwrap_or(0));
-        let offset = segment * self.segment;
+    /// What follows the base header of its packets.
+    fn ends(&self) -> Ends {
         let request = &self.request;
         let immediate = match request.action {
             Action::Send { immediate } | Action::Write { immediate, .. } if self.response.is_none() => {
@@ -613,13 +615,20 @@ impl Message {
             }
             _ => None,
         };
-        let mut pen = Pen::new(&mut out[size_of::<Base>()..]);
-        pen.put(&Ends {
+        Ends {
             source: U16::new(request.source),
             destination: U16::new(request.destination),
             qkey: U32::new(request.qkey),
             immediate: U32::new(immediate.unwrap_or(0)),
-        });
+        }
+    }
+
+    /// Writes the operation's fields; its code.
+    fn put(&self, segment: u32, out: &mut [u8]) -> u8 {
+        let id = U32::new(self.id.unwrap_or(0));
+        let offset = segment * self.segment;
+        let request = &self.request;
+        let mut pen = Pen::new(&mut out[size_of::<Front>()..]);
         if self.response.is_some() {
             let (offset, total) = match self.broken {
                 None => (offset, request.length),

@@ -10,14 +10,14 @@ use crate::congestion::{Controller, Sample};
 use crate::key::TAG_BYTES;
 use crate::local::Local;
 use crate::number::nanos;
-use crate::number::{earlier, high, low, whole};
+use crate::number::{NEVER, high, low, whole};
 use crate::outbox::{Handle, Outbox, Written};
 use crate::pacer::Pacer;
 use crate::path::{NONE, Paths};
 use crate::session::{Owner, Wire};
 use crate::wire::Body;
 use crate::wire::{
-    Base, DATA, Echo, Ends, FLAG_AGAIN, FLAG_COVERED, FLAG_NOW, Packet, Pen, Refused, SEND_BYTES, base, code,
+    Base, DATA, Echo, Ends, FLAG_AGAIN, FLAG_COVERED, FLAG_NOW, Front, Packet, Refused, SEND_BYTES, base, code,
 };
 use crate::{Config, Failure, Instant, Refusal};
 
@@ -91,8 +91,8 @@ pub(crate) struct Sender<C> {
     took: u64,
     /// The next TXN after the newest probe's [REL-13].
     probed: u64,
-    /// The earliest time at which a packet in flight can count as lost; later ones are found when it comes.
-    check: Option<Instant>,
+    /// The earliest time at which a packet in flight can count as lost, or [`NEVER`]; later ones are found when it comes.
+    check: Instant,
 }
 
 /// Nothing comes back: single packets go [REL-9].
@@ -194,7 +194,7 @@ impl<C: Controller> Sender<C> {
             arrived_of: now,
             took: 0,
             probed: NONE,
-            check: None,
+            check: NEVER,
         }
     }
 
@@ -211,13 +211,14 @@ impl<C: Controller> Sender<C> {
         (!elsewhere && self.may(now, candidate.bytes())).then_some(candidate.bytes())
     }
 
-    /// When [`Sender::tick`] has something to do, or a packet that had to wait may go.
-    pub(crate) fn due(&self, outbox: &Outbox) -> Option<Instant> {
+    /// When [`Sender::tick`] has something to do, or a packet that had to wait may go; or [`NEVER`].
+    pub(crate) fn due(&self, outbox: &Outbox) -> Instant {
+        let check = self.silence.map_or(self.check, |silence| silence.next);
         let paced = self
             .paced()
             .filter(|_| outbox.has_next() || !self.lost.is_empty());
-        let check = self.silence.map_or(self.check, |silence| Some(silence.next));
-        earlier(earlier(check, paced), self.spread(outbox))
+        let spread = self.spread(outbox);
+        check.min(paced.unwrap_or(NEVER)).min(spread.unwrap_or(NEVER))
     }
 
     /// Writes the next packet, on this path or, without one, on the path of its choice.
@@ -261,7 +262,7 @@ impl<C: Controller> Sender<C> {
                     let slot = self.slots[self.slot(packet)];
                     let written = owner.outbox.write(slot.message, slot.segment, owner.local, out);
                     owner.stats.retransmitted += 1;
-                    (packet, written.unwrap_or_else(|| void(out)))
+                    (packet, written.unwrap_or(VOID))
                 }
             };
             let avoid = match candidate {
@@ -331,7 +332,7 @@ impl<C: Controller> Sender<C> {
             self.controller.acknowledged(now, bytes, before);
             self.progress = now;
             if self.silence.take().is_some() {
-                self.check = Some(now);
+                self.check = now;
             }
         }
         true
@@ -340,11 +341,11 @@ impl<C: Controller> Sender<C> {
     /// Looks for packets that are lost because time passed.
     pub(crate) fn tick(&mut self, now: Instant) -> Tick {
         if self.lowest == self.next {
-            self.check = None;
+            self.check = NEVER;
             self.silence = None;
             return Tick::Fine;
         }
-        if self.silence.is_none() && self.check.is_some_and(|check| check <= now) {
+        if self.silence.is_none() && self.check <= now {
             self.expire(now);
         }
         if now.since(self.progress) >= self.silence_limit {
@@ -511,7 +512,7 @@ impl<C: Controller> Sender<C> {
         let (window, paths) = (self.controller.window(), &self.paths);
         self.pacer.sent(now, u64::from(bytes), window, || paths.typical());
         let check = now + self.paths.soonest(path);
-        self.check = Some(self.check.map_or(check, |earlier| earlier.min(check)));
+        self.check = self.check.min(check);
         number
     }
 
@@ -690,7 +691,7 @@ impl<C: Controller> Sender<C> {
 
     /// Gives up what is older than its path's timeout, and finds when to look again.
     fn expire(&mut self, now: Instant) {
-        let mut check = None;
+        let mut check = NEVER;
         let arrived = self.arrived;
         for path in 0..self.paths.count() {
             let timeout = self.paths.timeout(path);
@@ -719,10 +720,10 @@ impl<C: Controller> Sender<C> {
                 } else {
                     limit(transmission)
                 };
-                check = Some(check.map_or(at, |earlier: Instant| earlier.min(at)));
+                check = check.min(at);
             }
         }
-        self.check = earlier(check, self.probe(now));
+        self.check = check.min(self.probe(now).unwrap_or(NEVER));
     }
 
     /// Sends the newest packet again if nothing tells of it; when that is due if it is not yet [REL-13].
@@ -755,34 +756,36 @@ fn seal(wire: &Wire, flags: u8, packet: u64, transmission: u64, path: u8, writte
     base.transmission = U32::new(low(transmission));
     base.path = path;
     base.operation = written.operation;
-    Pen::new(out).put(base.as_bytes());
+    let front = Front {
+        base,
+        ends: written.ends,
+    };
+    let upper = high(packet).to_be_bytes();
     let (header, rest) = out.split_at_mut(written.header);
     let (tag, payload) = rest.split_at_mut(TAG_BYTES);
-    let covered: &[u8] = if wire.cover {
-        &payload[..written.payload]
-    } else {
-        &[]
-    };
+    let (place, fields) = header.split_at_mut(size_of::<Front>());
+    place.copy_from_slice(front.as_bytes());
     // [SEC-3]
-    tag.copy_from_slice(&wire.out.tag(header, &high(packet).to_be_bytes(), covered));
+    let whole = if wire.cover {
+        wire.out.tag(header, &upper, &payload[..written.payload])
+    } else {
+        wire.out.tag_blocks(front.blocks(), fields, upper)
+    };
+    tag.copy_from_slice(&whole);
 }
 
-/// Writes what fills the place of a packet that will not come [REF-4].
-fn void(out: &mut [u8]) -> Written {
-    let ends = Ends {
+/// What fills the place of a packet that will not come [REF-4].
+const VOID: Written = Written {
+    operation: code::VOID,
+    ends: Ends {
         source: U16::ZERO,
         destination: U16::ZERO,
         qkey: U32::ZERO,
         immediate: U32::ZERO,
-    };
-    Pen::new(&mut out[size_of::<Base>()..]).put(&ends);
-    Written {
-        operation: code::VOID,
-        header: SEND_BYTES - TAG_BYTES,
-        payload: 0,
-    }
-}
-
+    },
+    header: SEND_BYTES - TAG_BYTES,
+    payload: 0,
+};
 /// Transmissions of a path that may overtake an earlier one of it.
 const OVERTAKEN: u64 = 3;
 /// Packets that go within the silence limit, however small the window is [CC-4].
