@@ -41,15 +41,15 @@ impl Chain {
         if !bytes.len().is_multiple_of(size_of_val(&word)) {
             return None;
         }
-        let mut mac = 0;
+        let mut mac = [0; BLOCK];
         self.cipher.encrypt_with_backend(Words {
-            first,
+            first: first.map(halves).each_ref().map(<[u64; 2]>::each_ref),
             bytes,
             word,
             key: self,
             mac: &mut mac,
         });
-        Some(mac.to_le_bytes())
+        Some(mac)
     }
 
     /// The MAC of these pieces, one after the other.
@@ -114,11 +114,13 @@ impl BlockCipherEncClosure for Message<'_> {
 
 /// The same for what is whole words.
 struct Words<'a, const BLOCKS: usize> {
-    first: [u128; BLOCKS],
+    /// Each half by a reference of its own. Halves that are known to lie together would be read as one block, which a processor that has just been given the two cannot do
+    /// before it has written them to the cache.
+    first: [[&'a u64; 2]; BLOCKS],
     bytes: &'a [u8],
     word: [u8; 4],
     key: &'a Chain,
-    mac: &'a mut u128,
+    mac: &'a mut [u8; BLOCK],
 }
 
 impl<const BLOCKS: usize> BlockSizeUser for Words<'_, BLOCKS> {
@@ -128,13 +130,13 @@ impl<const BLOCKS: usize> BlockSizeUser for Words<'_, BLOCKS> {
 impl<const BLOCKS: usize> BlockCipherEncClosure for Words<'_, BLOCKS> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, cipher: &B) {
-        let mut chained = 0;
-        for block in self.first {
-            chained = encrypt(cipher, chained ^ block);
+        let mut chained = Block::<B>::default();
+        for halves in self.first {
+            chain(cipher, &mut chained, halves.map(|half| *half));
         }
-        let (blocks, rest) = self.bytes.as_chunks();
+        let (blocks, rest) = self.bytes.as_chunks::<BLOCK>();
         for block in blocks {
-            chained = encrypt(cipher, chained ^ u128::from_le_bytes(*block));
+            chain(cipher, &mut chained, halves(u128::from_le_bytes(*block)));
         }
         let (mut last, mut bits) = (0, 0);
         let (words, _) = rest.as_chunks();
@@ -147,8 +149,24 @@ impl<const BLOCKS: usize> BlockCipherEncClosure for Words<'_, BLOCKS> {
         } else {
             (0x80 << bits) ^ self.key.filled
         };
-        *self.mac = encrypt(cipher, chained ^ last);
+        chain(cipher, &mut chained, halves(last));
+        *self.mac = chained.into();
     }
+}
+
+/// Chains a block. By halves the compiler keeps what is chained in the register of the cipher's instructions: as one number it would leave it for each block and come back.
+#[inline(always)]
+fn chain<B: BlockCipherEncBackend<BlockSize = U16>>(cipher: &B, chained: &mut Block<B>, [one, other]: [u64; 2]) {
+    let before: [u64; 2] = zerocopy::transmute!(<[u8; BLOCK]>::from(*chained));
+    let bytes: [u8; BLOCK] = zerocopy::transmute!([before[0] ^ one.to_le(), before[1] ^ other.to_le()]);
+    *chained = bytes.into();
+    cipher.encrypt_block(chained.into());
+}
+
+/// A block's lower half, and its upper one.
+#[inline(always)]
+const fn halves(block: u128) -> [u64; 2] {
+    [(block & u64::MAX as u128) as u64, (block >> u64::BITS) as u64]
 }
 
 #[inline(always)]

@@ -89,13 +89,13 @@ impl Sealer {
         cut(self.whole(header, upper, payload))
     }
 
-    /// The tag of a header that begins with these blocks, their first byte lowest, and has no payload under it. They come as numbers because a block that was just written
-    /// field by field is slow to be read as one.
+    /// The tag of a header that begins with these blocks, their first byte lowest, and has no payload under it. They come as numbers because a block that was just written field by field is slow to
+    /// be read as one.
     pub(crate) fn tag_blocks(&self, first: [u128; 2], rest: &[u8], upper: [u8; 4]) -> [u8; TAG_BYTES] {
         cut(self.0.mac_words(first, rest, upper).unwrap_or_else(|| {
             // No header is of another length.
-            let [one, other] = first.map(u128::to_le_bytes);
-            self.0.mac([[one, other].as_flattened(), rest, &upper])
+            let first = first.map(u128::to_le_bytes);
+            self.0.mac([first.as_flattened(), rest, &upper])
         }))
     }
 

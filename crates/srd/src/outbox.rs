@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use zerocopy::byteorder::big_endian::{U16, U32, U64};
+use zerocopy::byteorder::big_endian::{U32, U64};
 
 use crate::key::TAG_BYTES;
 use crate::local::{Local, Remote};
 use crate::wire::{
-    Ends, Front, OFFSET_FAILED, Pen, READ_BYTES, RESPONSE_BYTES, ReadFields, ResponseFields, SEND_BYTES,
+    Front, OFFSET_FAILED, Pen, READ_BYTES, RESPONSE_BYTES, ReadFields, ResponseFields, SEND_BYTES,
     WRITE_BYTES, WriteFields, code,
 };
 use crate::{Failure, Refusal, SubmitError};
@@ -101,12 +101,21 @@ pub(crate) struct Next {
     pub(crate) bytes: usize,
 }
 
+/// What [`Ends`] says. Its bytes in the order of the wire would be read in larger pieces than they were just written, which takes the processor longer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Between {
+    pub(crate) source: u16,
+    pub(crate) destination: u16,
+    pub(crate) qkey: u32,
+    pub(crate) immediate: u32,
+}
+
 /// What was written of a packet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Written {
     pub(crate) operation: u8,
     /// What follows the base header. Like it, it is not yet in the datagram.
-    pub(crate) ends: Ends,
+    pub(crate) ends: Between,
     /// Bytes of the header, without the tag.
     pub(crate) header: usize,
     /// Bytes of the payload, which begins after the tag.
@@ -266,7 +275,27 @@ impl Outbox {
     }
 
     /// The next packet that was never sent. RDMA operations that have to wait for others are passed over.
+    #[inline(always)]
     pub(crate) fn peek(&mut self, datagram: usize) -> Option<Next> {
+        // Twice for each packet: most often it is at hand.
+        if self.waiting.is_empty() {
+            let handle = *self.ready.front()?;
+            let Some(message) = self.get_mut(handle) else {
+                return self.look(datagram);
+            };
+            if message.segments == 0 {
+                message.cut(datagram);
+            }
+            if message.next < message.segments && !message.needs_id() {
+                return Some(message.next(handle));
+            }
+        }
+        self.look(datagram)
+    }
+
+    /// The same when something is in the way of the message in front.
+    #[cold]
+    fn look(&mut self, datagram: usize) -> Option<Next> {
         loop {
             // What waited for an operation to end takes its turn with the others. What waited may be gone by now, so this is looked at here and not when an
             // operation ends.
@@ -289,11 +318,7 @@ impl Outbox {
                 self.ready.pop_front();
                 continue;
             }
-            let next = Next {
-                message: handle,
-                segment: message.next,
-                bytes: message.packet(message.next),
-            };
+            let next = message.next(handle);
             if !message.needs_id() {
                 return Some(next);
             }
@@ -543,6 +568,7 @@ impl Outbox {
             .filter(|_| place.generation == handle.generation)
     }
 
+    #[inline]
     fn get_mut(&mut self, handle: Handle) -> Option<&mut Message> {
         let place = self.places.get_mut(handle.index as usize)?;
         place
@@ -554,15 +580,18 @@ impl Outbox {
 
 impl Message {
     /// Whether it is a read that this end asks for.
+    #[inline]
     fn reads(&self) -> bool {
         self.response.is_none() && matches!(self.request.action, Action::Read { .. })
     }
 
+    #[inline]
     fn needs_id(&self) -> bool {
         self.id.is_none() && !matches!(self.request.action, Action::Send { .. })
     }
 
     /// Bytes of its packets' headers, tag included.
+    #[inline]
     fn header(&self) -> usize {
         match (self.response, self.request.action) {
             (Some(_), _) => RESPONSE_BYTES,
@@ -584,17 +613,20 @@ impl Message {
     }
 
     /// Decides how it is cut into segments.
+    #[inline]
     fn cut(&mut self, datagram: usize) {
         let most = u32::try_from(datagram - self.header()).unwrap_or(1);
         self.segment = if self.reads() { self.request.length } else { most };
-        self.segments = if self.reads() {
+        // Most are one segment, and need no division.
+        self.segments = if self.reads() || self.request.length <= most {
             1
         } else {
-            self.request.length.div_ceil(most).max(1)
+            self.request.length.div_ceil(most)
         };
     }
 
     /// Bytes of one of its packets.
+    #[inline]
     fn packet(&self, segment: u32) -> usize {
         let payload = if self.reads() {
             0
@@ -607,7 +639,7 @@ impl Message {
     }
 
     /// What follows the base header of its packets.
-    fn ends(&self) -> Ends {
+    fn ends(&self) -> Between {
         let request = &self.request;
         let immediate = match request.action {
             Action::Send { immediate } | Action::Write { immediate, .. } if self.response.is_none() => {
@@ -615,11 +647,21 @@ impl Message {
             }
             _ => None,
         };
-        Ends {
-            source: U16::new(request.source),
-            destination: U16::new(request.destination),
-            qkey: U32::new(request.qkey),
-            immediate: U32::new(immediate.unwrap_or(0)),
+        Between {
+            source: request.source,
+            destination: request.destination,
+            qkey: request.qkey,
+            immediate: immediate.unwrap_or(0),
+        }
+    }
+
+    /// Its next packet.
+    #[inline(always)]
+    fn next(&self, handle: Handle) -> Next {
+        Next {
+            message: handle,
+            segment: self.next,
+            bytes: self.packet(self.next),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The paths of a session, as its sender sees them.
 
+use std::hint::select_unpredictable;
 use std::time::Duration;
 
 use crate::Instant;
@@ -133,9 +134,9 @@ impl Paths {
         for _ in 1..DRAWS {
             let other = self.draw(avoid);
             let score = self.score(other);
-            if score < least {
-                (best, least) = (other, score);
-            }
+            // Which is better is chance: a processor that guesses it is wrong once a packet.
+            best = select_unpredictable(score < least, other, best);
+            least = least.min(score);
         }
         best
     }
@@ -242,11 +243,11 @@ impl Paths {
         }
     }
 
-    /// The age from which a packet can count as lost by time, whatever arrives; once for each packet that is sent.
-    pub(crate) fn soonest(&self, number: u8) -> Duration {
+    /// The age in nanoseconds from which a packet can count as lost by time, whatever arrives; once for each packet that is sent.
+    pub(crate) fn soonest(&self, number: u8) -> u64 {
         match self.times(number) {
-            [0, _] => FIRST_TIMEOUT,
-            times => Duration::from_nanos(overtaken_of(times, 0).min(self.timeout_of(times))),
+            [0, _] => nanos(FIRST_TIMEOUT),
+            times => overtaken_of(times, 0).min(self.timeout_of(times)),
         }
     }
 

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use zerocopy::IntoBytes;
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 
 use crate::congestion::{Controller, Sample};
@@ -11,7 +10,7 @@ use crate::key::TAG_BYTES;
 use crate::local::Local;
 use crate::number::nanos;
 use crate::number::{NEVER, high, low, whole};
-use crate::outbox::{Handle, Outbox, Written};
+use crate::outbox::{Between, Handle, Outbox, Written};
 use crate::pacer::Pacer;
 use crate::path::{NONE, Paths};
 use crate::session::{Owner, Wire};
@@ -410,15 +409,13 @@ impl<C: Controller> Sender<C> {
     }
 
     /// What goes next: first what was lost [REL-8].
+    #[inline(always)]
     fn candidate(&mut self, outbox: &mut Outbox, datagram: usize) -> Option<Candidate> {
-        while let Some(packet) = self.lost.front().copied() {
-            let slot = self.slots[self.slot(packet)];
-            if packet >= self.lowest && slot.state == State::Lost {
-                let bytes = outbox.packet(slot.message, slot.segment).unwrap_or(SEND_BYTES);
-                let avoid = self.transmissions[self.place(slot.transmission)].path;
-                return Some(Candidate::Again { packet, bytes, avoid });
-            }
-            self.lost.pop_front();
+        // Twice for each packet.
+        if !self.lost.is_empty()
+            && let Some(again) = self.again(outbox)
+        {
+            return Some(again);
         }
         if self.next - self.lowest >= self.window {
             return None;
@@ -431,12 +428,28 @@ impl<C: Controller> Sender<C> {
         })
     }
 
+    /// What has to go again.
+    #[cold]
+    fn again(&mut self, outbox: &Outbox) -> Option<Candidate> {
+        while let Some(packet) = self.lost.front().copied() {
+            let slot = self.slots[self.slot(packet)];
+            if packet >= self.lowest && slot.state == State::Lost {
+                let bytes = outbox.packet(slot.message, slot.segment).unwrap_or(SEND_BYTES);
+                let avoid = self.transmissions[self.place(slot.transmission)].path;
+                return Some(Candidate::Again { packet, bytes, avoid });
+            }
+            self.lost.pop_front();
+        }
+        None
+    }
+
     /// Whether a packet of so many bytes may go now.
     fn may(&self, now: Instant, bytes: usize) -> bool {
         self.pacer.may(now) && self.fits(now, bytes)
     }
 
     /// Whether the congestion window has room [CC-1], and the place of the transmission's number is free.
+    #[inline]
     fn fits(&self, now: Instant, bytes: usize) -> bool {
         if self.transmissions[self.place(self.next_transmission)].in_flight {
             return false;
@@ -511,8 +524,8 @@ impl<C: Controller> Sender<C> {
         self.last_sent = now;
         let (window, paths) = (self.controller.window(), &self.paths);
         self.pacer.sent(now, u64::from(bytes), window, || paths.typical());
-        let check = now + self.paths.soonest(path);
-        self.check = self.check.min(check);
+        let check = now.as_nanos().saturating_add(self.paths.soonest(path));
+        self.check = self.check.min(Instant::from_nanos(check));
         number
     }
 
@@ -533,12 +546,14 @@ impl<C: Controller> Sender<C> {
     /// The flags of the packet just recorded [REL-6].
     fn flags(&mut self, now: Instant, again: bool, wire: &Wire, outbox: &mut Outbox) -> u8 {
         self.unasked += 1;
-        let quarter = (self.controller.window() / self.packet.max(1)).min(self.window) / 4;
+        // A quarter of either window in packets, without a division.
+        let quarter = (self.unasked + 1) * 4 * self.packet.max(1) > self.controller.window()
+            || self.unasked >= self.window / 4;
         // What only has to wait for its time comes soon enough.
         let more = self
             .candidate(outbox, wire.datagram)
             .is_some_and(|candidate| self.fits(now, candidate.bytes()));
-        let ask = again || self.unasked >= quarter.max(1) || !more;
+        let ask = again || quarter || !more;
         if ask {
             self.unasked = 0;
         }
@@ -756,20 +771,23 @@ fn seal(wire: &Wire, flags: u8, packet: u64, transmission: u64, path: u8, writte
     base.transmission = U32::new(low(transmission));
     base.path = path;
     base.operation = written.operation;
-    let front = Front {
-        base,
-        ends: written.ends,
+    let ends = Ends {
+        source: U16::new(written.ends.source),
+        destination: U16::new(written.ends.destination),
+        qkey: U32::new(written.ends.qkey),
+        immediate: U32::new(written.ends.immediate),
     };
+    let blocks = Front { base, ends }.blocks();
     let upper = high(packet).to_be_bytes();
     let (header, rest) = out.split_at_mut(written.header);
     let (tag, payload) = rest.split_at_mut(TAG_BYTES);
     let (place, fields) = header.split_at_mut(size_of::<Front>());
-    place.copy_from_slice(front.as_bytes());
+    place.copy_from_slice(blocks.map(u128::to_le_bytes).as_flattened());
     // [SEC-3]
     let whole = if wire.cover {
         wire.out.tag(header, &upper, &payload[..written.payload])
     } else {
-        wire.out.tag_blocks(front.blocks(), fields, upper)
+        wire.out.tag_blocks(blocks, fields, upper)
     };
     tag.copy_from_slice(&whole);
 }
@@ -777,11 +795,11 @@ fn seal(wire: &Wire, flags: u8, packet: u64, transmission: u64, path: u8, writte
 /// What fills the place of a packet that will not come [REF-4].
 const VOID: Written = Written {
     operation: code::VOID,
-    ends: Ends {
-        source: U16::ZERO,
-        destination: U16::ZERO,
-        qkey: U32::ZERO,
-        immediate: U32::ZERO,
+    ends: Between {
+        source: 0,
+        destination: 0,
+        qkey: 0,
+        immediate: 0,
     },
     header: SEND_BYTES - TAG_BYTES,
     payload: 0,
