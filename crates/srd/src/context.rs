@@ -141,6 +141,11 @@ impl<C: Controller> Context<C> {
         Ok(())
     }
 
+    /// Whether there is a session, and something that it may send.
+    pub(crate) fn waits(&self) -> bool {
+        self.session.is_some() && self.outbox.has_next()
+    }
+
     fn call(&mut self, now: Instant) {
         if self.session.is_none() && self.calling.is_none() {
             self.calling = Some(Calling {
@@ -437,14 +442,17 @@ impl<C: Controller> Context<C> {
 
     /// When time alone brings something to do, or [`NEVER`].
     pub(crate) fn due(&self, config: &Config) -> Instant {
-        let calling = self.calling.map_or(NEVER, |calling| calling.next);
-        let Some(session) = self.session.as_deref() else {
-            return calling;
-        };
-        let acknowledgement = session.receiver.due();
-        let sender = session.sender.due(&self.outbox);
-        let ask = session.ask(&self.outbox, config).unwrap_or(NEVER);
-        calling.min(acknowledgement).min(sender).min(ask)
+        let mut due = NEVER;
+        if let Some(session) = self.session.as_deref() {
+            due = session.sender.due(&self.outbox).min(session.receiver.due());
+            if let Some(ask) = session.ask(&self.outbox, config) {
+                due = due.min(ask);
+            }
+        }
+        if let Some(calling) = self.calling {
+            due = due.min(calling.next);
+        }
+        due
     }
 
     /// Instant passed.

@@ -148,8 +148,13 @@ impl<C: Controller> Endpoint<C> {
         let Some(context) = self.contexts.get_mut(id.0 as usize).and_then(Option::as_mut) else {
             return self.direct.submit(id, request, &self.config);
         };
+        let behind = context.waits();
         context.submit(now, request, &self.config)?;
-        self.wake(id);
+        self.queue(id);
+        // What waits behind others changes no time and ends nothing.
+        if !behind {
+            self.settle(id);
+        }
         Ok(())
     }
 

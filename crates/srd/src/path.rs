@@ -129,10 +129,9 @@ impl Paths {
             self.since_probe = 0;
             return path;
         }
-        let mut best = self.draw(avoid);
+        let [mut best, others @ ..]: [u8; DRAWS] = std::array::from_fn(|_| self.draw(avoid));
         let mut least = self.score(best);
-        for _ in 1..DRAWS {
-            let other = self.draw(avoid);
+        for other in others {
             let score = self.score(other);
             // Which is better is chance: a processor that guesses it is wrong once a packet.
             best = select_unpredictable(score < least, other, best);

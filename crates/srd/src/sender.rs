@@ -212,12 +212,17 @@ impl<C: Controller> Sender<C> {
 
     /// When [`Sender::tick`] has something to do, or a packet that had to wait may go; or [`NEVER`].
     pub(crate) fn due(&self, outbox: &Outbox) -> Instant {
-        let check = self.silence.map_or(self.check, |silence| silence.next);
-        let paced = self
-            .paced()
-            .filter(|_| outbox.has_next() || !self.lost.is_empty());
-        let spread = self.spread(outbox);
-        check.min(paced.unwrap_or(NEVER)).min(spread.unwrap_or(NEVER))
+        let mut due = self.silence.map_or(self.check, |silence| silence.next);
+        // After most packets neither has a word in it.
+        if let Some(paced) = self.paced()
+            && (outbox.has_next() || !self.lost.is_empty())
+        {
+            due = due.min(paced);
+        }
+        if let Some(spread) = self.spread(outbox) {
+            due = due.min(spread);
+        }
+        due
     }
 
     /// Writes the next packet, on this path or, without one, on the path of its choice.
