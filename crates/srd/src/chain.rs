@@ -10,6 +10,10 @@ use aes::cipher::{Block, BlockCipherEncBackend, BlockCipherEncClosure, BlockCiph
 /// Bytes of a block.
 const BLOCK: usize = 16;
 
+/// What fills up a last block, beginning with a bit that is 1.
+const END: [u8; 4] = [0x80, 0, 0, 0];
+const NOTHING: [u8; 4] = [0; 4];
+
 /// A key made ready: the cipher, and what is added to a last block that is full, or is filled up.
 #[derive(Clone)]
 pub(crate) struct Chain {
@@ -131,32 +135,36 @@ impl<const BLOCKS: usize> BlockCipherEncClosure for Words<'_, BLOCKS> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, cipher: &B) {
         let mut chained = Block::<B>::default();
-        for halves in self.first {
-            chain(cipher, &mut chained, halves.map(|half| *half));
+        for [one, other] in &self.first {
+            chain(cipher, &mut chained, [**one, **other]);
         }
         let (blocks, rest) = self.bytes.as_chunks::<BLOCK>();
         for block in blocks {
             chain(cipher, &mut chained, halves(u128::from_le_bytes(*block)));
         }
-        let (mut last, mut bits) = (0, 0);
-        let (words, _) = rest.as_chunks();
-        for word in words.iter().chain([&self.word]) {
-            last |= u128::from(u32::from_le_bytes(*word)) << bits;
-            bits += u32::BITS;
-        }
-        last ^= if bits == u128::BITS {
-            self.key.full
-        } else {
-            (0x80 << bits) ^ self.key.filled
+        let pair = |one: [u8; 4], other: [u8; 4]| {
+            u64::from(u32::from_le_bytes(one)) | u64::from(u32::from_le_bytes(other)) << 32
         };
-        chain(cipher, &mut chained, halves(last));
+        let (words, _) = rest.as_chunks();
+        let (last, key) = match *words {
+            [] => ([pair(self.word, END), 0], self.key.filled),
+            [one] => ([pair(one, self.word), pair(END, NOTHING)], self.key.filled),
+            [one, two] => ([pair(one, two), pair(self.word, END)], self.key.filled),
+            [one, two, three, ..] => ([pair(one, two), pair(three, self.word)], self.key.full),
+        };
+        let key = halves(key);
+        chain(cipher, &mut chained, [last[0] ^ key[0], last[1] ^ key[1]]);
         *self.mac = chained.into();
     }
 }
 
 /// Chains a block. By halves the compiler keeps what is chained in the register of the cipher's instructions: as one number it would leave it for each block and come back.
 #[inline(always)]
-fn chain<B: BlockCipherEncBackend<BlockSize = U16>>(cipher: &B, chained: &mut Block<B>, [one, other]: [u64; 2]) {
+fn chain<B: BlockCipherEncBackend<BlockSize = U16>>(
+    cipher: &B,
+    chained: &mut Block<B>,
+    [one, other]: [u64; 2],
+) {
     let before: [u64; 2] = zerocopy::transmute!(<[u8; BLOCK]>::from(*chained));
     let bytes: [u8; BLOCK] = zerocopy::transmute!([before[0] ^ one.to_le(), before[1] ^ other.to_le()]);
     *chained = bytes.into();

@@ -170,7 +170,8 @@ mod tests {
                 if header.len() >= 32 && upper.len() == 4 {
                     let (blocks, _) = header.as_chunks();
                     let first = [blocks[0], blocks[1]].map(u128::from_le_bytes);
-                    let without = sealer.tag_blocks(first, &header[32..], [upper[0], upper[1], upper[2], upper[3]]);
+                    let without =
+                        sealer.tag_blocks(first, &header[32..], [upper[0], upper[1], upper[2], upper[3]]);
                     assert_eq!(without, sealer.tag(header, upper, &[]));
                     assert_eq!(without, cut(sealer.0.mac([header, upper, &[]])));
                 }

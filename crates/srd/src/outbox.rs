@@ -336,6 +336,7 @@ impl Outbox {
     }
 
     /// The packet that [`Outbox::peek`] showed was sent.
+    #[inline]
     pub(crate) fn advance(&mut self) {
         let Some(handle) = self.ready.pop_front() else {
             return;

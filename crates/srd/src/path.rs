@@ -243,6 +243,7 @@ impl Paths {
     }
 
     /// The age in nanoseconds from which a packet can count as lost by time, whatever arrives; once for each packet that is sent.
+    #[inline]
     pub(crate) fn soonest(&self, number: u8) -> u64 {
         match self.times(number) {
             [0, _] => nanos(FIRST_TIMEOUT),
@@ -264,6 +265,7 @@ impl Paths {
         }
     }
 
+    #[inline]
     fn times(&self, number: u8) -> [u64; 2] {
         match self.get(number) {
             Some(path) if path.smoothed != 0 => [path.smoothed, path.variation],

@@ -348,3 +348,16 @@ impl Receiver {
 
 /// Packets after which an ACK does not wait any longer.
 const TOGETHER: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_the_end_of_time_no_acknowledgement_goes_that_nobody_waits_for() {
+        let mut receiver = Receiver::new(16, 1, Duration::from_micros(20));
+        assert!(!receiver.is_due(NEVER));
+        receiver.due = Instant::from_nanos(7);
+        assert!(receiver.is_due(Instant::from_nanos(7)) && !receiver.is_due(Instant::from_nanos(6)));
+    }
+}

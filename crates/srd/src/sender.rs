@@ -16,7 +16,8 @@ use crate::path::{NONE, Paths};
 use crate::session::{Owner, Wire};
 use crate::wire::Body;
 use crate::wire::{
-    Base, DATA, Echo, Ends, FLAG_AGAIN, FLAG_COVERED, FLAG_NOW, Front, Packet, Refused, SEND_BYTES, base, code,
+    Base, DATA, Echo, Ends, FLAG_AGAIN, FLAG_COVERED, FLAG_NOW, Front, Packet, Refused, SEND_BYTES, base,
+    code,
 };
 use crate::{Config, Failure, Instant, Refusal};
 
@@ -454,15 +455,21 @@ impl<C: Controller> Sender<C> {
     }
 
     /// Whether the congestion window has room [CC-1], and the place of the transmission's number is free.
-    #[inline]
+    #[inline(always)]
     fn fits(&self, now: Instant, bytes: usize) -> bool {
         if self.transmissions[self.place(self.next_transmission)].in_flight {
             return false;
         }
         if self.in_flight == 0 {
-            return self.paced().is_none_or(|from| from <= now);
+            return self.may_alone(now);
         }
         self.silence.is_none() && self.in_flight_bytes + bytes as u64 <= self.controller.window()
+    }
+
+    /// Whether a packet may go with nothing in flight.
+    #[inline(never)]
+    fn may_alone(&self, now: Instant) -> bool {
+        self.paced().is_none_or(|from| from <= now)
     }
 
     /// From when a packet may go if the window is smaller than one [CC-4].
@@ -551,9 +558,7 @@ impl<C: Controller> Sender<C> {
     /// The flags of the packet just recorded [REL-6].
     fn flags(&mut self, now: Instant, again: bool, wire: &Wire, outbox: &mut Outbox) -> u8 {
         self.unasked += 1;
-        // A quarter of either window in packets, without a division.
-        let quarter = (self.unasked + 1) * 4 * self.packet.max(1) > self.controller.window()
-            || self.unasked >= self.window / 4;
+        let quarter = is_quarter(self.unasked, self.controller.window(), self.packet, self.window);
         // What only has to wait for its time comes soon enough.
         let more = self
             .candidate(outbox, wire.datagram)
@@ -768,6 +773,11 @@ impl<C: Controller> Sender<C> {
     }
 }
 
+/// Whether so many packets, one at least, are a quarter of the smaller of two windows, one of bytes and one of packets; without a division.
+fn is_quarter(packets: u64, bytes: u64, packet: u64, window: u64) -> bool {
+    (packets + 1).saturating_mul(4 * packet.max(1)) > bytes || packets >= window / 4
+}
+
 /// Fills the base header and the tag around what the outbox wrote.
 fn seal(wire: &Wire, flags: u8, packet: u64, transmission: u64, path: u8, written: Written, out: &mut [u8]) {
     let length = written.header + TAG_BYTES + written.payload;
@@ -815,3 +825,28 @@ const OVERTAKEN: u64 = 3;
 const LEAST_PACKETS: u32 = 8;
 /// The longest time between two single packets to a silent peer.
 const LONGEST_SILENCE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_quarter_is_that_of_the_division(
+            packets in 1u64..3_000,
+            bytes in 0u64..80_000_000,
+            packet in 0u64..70_000,
+            window in (4u32..14).prop_map(|bits| 1u64 << bits),
+        ) {
+            // [REL-6]
+            let quarter = (bytes / packet.max(1)).min(window) / 4;
+            prop_assert_eq!(is_quarter(packets, bytes, packet, window), packets >= quarter.max(1));
+            // Where it begins.
+            let first = quarter.max(1);
+            prop_assert!(is_quarter(first, bytes, packet, window));
+            prop_assert!(first == 1 || !is_quarter(first - 1, bytes, packet, window));
+        }
+    }
+}
