@@ -173,8 +173,8 @@ fn chain<B: BlockCipherEncBackend<BlockSize = U16>>(
 
 /// A block's lower half, and its upper one.
 #[inline(always)]
-const fn halves(block: u128) -> [u64; 2] {
-    [(block & u64::MAX as u128) as u64, (block >> u64::BITS) as u64]
+fn halves(block: u128) -> [u64; 2] {
+    [block & u128::from(u64::MAX), block >> u64::BITS].map(|half| u64::try_from(half).unwrap_or(0))
 }
 
 #[inline(always)]

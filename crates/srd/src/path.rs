@@ -345,6 +345,7 @@ impl Paths {
 }
 
 /// [`Paths::overtaken`] in nanoseconds, of a smoothed round-trip time and its variation.
+#[inline]
 fn overtaken_of([smoothed, variation]: [u64; 2], took: u64) -> u64 {
     // What held the later one up may have held up this one too.
     smoothed.max(took) + (smoothed / 4).max(4 * variation) + TIMEOUT_ROOM / 2

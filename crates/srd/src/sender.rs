@@ -774,6 +774,7 @@ impl<C: Controller> Sender<C> {
 }
 
 /// Whether so many packets, one at least, are a quarter of the smaller of two windows, one of bytes and one of packets; without a division.
+#[inline]
 fn is_quarter(packets: u64, bytes: u64, packet: u64, window: u64) -> bool {
     (packets + 1).saturating_mul(4 * packet.max(1)) > bytes || packets >= window / 4
 }
