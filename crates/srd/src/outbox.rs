@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use zerocopy::byteorder::big_endian::{U32, U64};
+use zerocopy::byteorder::big_endian::{U16, U32, U64};
 
 use crate::key::TAG_BYTES;
 use crate::local::{Local, Remote};
 use crate::wire::{
-    Front, OFFSET_FAILED, Pen, READ_BYTES, RESPONSE_BYTES, ReadFields, ResponseFields, SEND_BYTES,
+    Ends, Front, OFFSET_FAILED, Pen, READ_BYTES, RESPONSE_BYTES, ReadFields, ResponseFields, SEND_BYTES,
     WRITE_BYTES, WriteFields, code,
 };
 use crate::{Failure, Refusal, SubmitError};
@@ -101,21 +101,12 @@ pub(crate) struct Next {
     pub(crate) bytes: usize,
 }
 
-/// What [`Ends`] says. Its bytes in the order of the wire would be read in larger pieces than they were just written, which takes the processor longer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Between {
-    pub(crate) source: u16,
-    pub(crate) destination: u16,
-    pub(crate) qkey: u32,
-    pub(crate) immediate: u32,
-}
-
 /// What was written of a packet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Written {
     pub(crate) operation: u8,
     /// What follows the base header. Like it, it is not yet in the datagram.
-    pub(crate) ends: Between,
+    pub(crate) ends: Ends,
     /// Bytes of the header, without the tag.
     pub(crate) header: usize,
     /// Bytes of the payload, which begins after the tag.
@@ -640,7 +631,7 @@ impl Message {
     }
 
     /// What follows the base header of its packets.
-    fn ends(&self) -> Between {
+    fn ends(&self) -> Ends {
         let request = &self.request;
         let immediate = match request.action {
             Action::Send { immediate } | Action::Write { immediate, .. } if self.response.is_none() => {
@@ -648,11 +639,11 @@ impl Message {
             }
             _ => None,
         };
-        Between {
-            source: request.source,
-            destination: request.destination,
-            qkey: request.qkey,
-            immediate: immediate.unwrap_or(0),
+        Ends {
+            source: U16::new(request.source),
+            destination: U16::new(request.destination),
+            qkey: U32::new(request.qkey),
+            immediate: U32::new(immediate.unwrap_or(0)),
         }
     }
 

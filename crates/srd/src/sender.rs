@@ -10,7 +10,7 @@ use crate::key::TAG_BYTES;
 use crate::local::Local;
 use crate::number::nanos;
 use crate::number::{NEVER, high, low, whole};
-use crate::outbox::{Between, Handle, Outbox, Written};
+use crate::outbox::{Handle, Outbox, Written};
 use crate::pacer::Pacer;
 use crate::path::{NONE, Paths};
 use crate::session::{Owner, Wire};
@@ -787,12 +787,7 @@ fn seal(wire: &Wire, flags: u8, packet: u64, transmission: u64, path: u8, writte
     base.transmission = U32::new(low(transmission));
     base.path = path;
     base.operation = written.operation;
-    let ends = Ends {
-        source: U16::new(written.ends.source),
-        destination: U16::new(written.ends.destination),
-        qkey: U32::new(written.ends.qkey),
-        immediate: U32::new(written.ends.immediate),
-    };
+    let ends = written.ends;
     let blocks = Front { base, ends }.blocks();
     let upper = high(packet).to_be_bytes();
     let (header, rest) = out.split_at_mut(written.header);
@@ -811,11 +806,11 @@ fn seal(wire: &Wire, flags: u8, packet: u64, transmission: u64, path: u8, writte
 /// What fills the place of a packet that will not come [REF-4].
 const VOID: Written = Written {
     operation: code::VOID,
-    ends: Between {
-        source: 0,
-        destination: 0,
-        qkey: 0,
-        immediate: 0,
+    ends: Ends {
+        source: U16::ZERO,
+        destination: U16::ZERO,
+        qkey: U32::ZERO,
+        immediate: U32::ZERO,
     },
     header: SEND_BYTES - TAG_BYTES,
     payload: 0,
