@@ -10,7 +10,7 @@ use crate::congestion::Controller;
 use crate::endpoint::Entropy;
 use crate::key::{Direction, PairKey, Sealer, TAG_BYTES};
 use crate::local::Local;
-use crate::number::earlier;
+use crate::number::NEVER;
 use crate::outbox::{Outbox, Request};
 use crate::receiver::Arrival;
 use crate::sender::Tick;
@@ -139,6 +139,11 @@ impl<C: Controller> Context<C> {
         self.outbox.submit(request, datagram)?;
         self.call(now);
         Ok(())
+    }
+
+    /// Whether there is a session, and something that it may send.
+    pub(crate) fn waits(&self) -> bool {
+        self.session.is_some() && self.outbox.has_next()
     }
 
     fn call(&mut self, now: Instant) {
@@ -367,7 +372,7 @@ impl<C: Controller> Context<C> {
             ));
         }
         let session = self.session.as_mut()?;
-        if session.receiver.due().is_some_and(|due| due <= now) {
+        if session.receiver.is_due(now) {
             stats.sent += 1;
             stats.acknowledgements += 1;
             let (path, bytes) = session.receiver.acknowledge(now, &session.wire, out);
@@ -435,16 +440,19 @@ impl<C: Controller> Context<C> {
         HELLO_BYTES
     }
 
-    /// When time alone brings something to do.
-    pub(crate) fn due(&self, config: &Config) -> Option<Instant> {
-        let calling = self.calling.map(|calling| calling.next);
-        let Some(session) = self.session.as_deref() else {
-            return calling;
-        };
-        let acknowledgement = session.receiver.due();
-        let sender = session.sender.due(&self.outbox);
-        let ask = session.ask(&self.outbox, config);
-        earlier(earlier(calling, acknowledgement), earlier(sender, ask))
+    /// When time alone brings something to do, or [`NEVER`].
+    pub(crate) fn due(&self, config: &Config) -> Instant {
+        let mut due = NEVER;
+        if let Some(session) = self.session.as_deref() {
+            due = session.sender.due(&self.outbox).min(session.receiver.due());
+            if let Some(ask) = session.ask(&self.outbox, config) {
+                due = due.min(ask);
+            }
+        }
+        if let Some(calling) = self.calling {
+            due = due.min(calling.next);
+        }
+        due
     }
 
     /// Instant passed.

@@ -7,6 +7,7 @@ use crate::context::{Context, Peer, Transmit};
 use crate::direct::{Answer, Direct, Piece};
 use crate::key::{PairKey, Sealer};
 use crate::local::Local;
+use crate::number::NEVER;
 use crate::outbox::Request;
 use crate::receiver::Arrival;
 use crate::timers::Timers;
@@ -147,8 +148,13 @@ impl<C: Controller> Endpoint<C> {
         let Some(context) = self.contexts.get_mut(id.0 as usize).and_then(Option::as_mut) else {
             return self.direct.submit(id, request, &self.config);
         };
+        let behind = context.waits();
         context.submit(now, request, &self.config)?;
-        self.wake(id);
+        self.queue(id);
+        // What waits behind others changes no time and ends nothing.
+        if !behind {
+            self.settle(id);
+        }
         Ok(())
     }
 
@@ -389,7 +395,8 @@ impl<C: Controller> Endpoint<C> {
             self.ended.push_back(id);
         }
         // A timer that turns out to be too early finds the right one when it comes.
-        if let Some(due) = context.due(&self.config) {
+        let due = context.due(&self.config);
+        if due < NEVER {
             self.timers.by(id, due);
         }
     }

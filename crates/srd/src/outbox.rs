@@ -7,7 +7,7 @@ use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use crate::key::TAG_BYTES;
 use crate::local::{Local, Remote};
 use crate::wire::{
-    Base, Ends, OFFSET_FAILED, Pen, READ_BYTES, RESPONSE_BYTES, ReadFields, ResponseFields, SEND_BYTES,
+    Ends, Front, OFFSET_FAILED, Pen, READ_BYTES, RESPONSE_BYTES, ReadFields, ResponseFields, SEND_BYTES,
     WRITE_BYTES, WriteFields, code,
 };
 use crate::{Failure, Refusal, SubmitError};
@@ -105,6 +105,8 @@ pub(crate) struct Next {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Written {
     pub(crate) operation: u8,
+    /// What follows the base header. Like it, it is not yet in the datagram.
+    pub(crate) ends: Ends,
     /// Bytes of the header, without the tag.
     pub(crate) header: usize,
     /// Bytes of the payload, which begins after the tag.
@@ -264,7 +266,27 @@ impl Outbox {
     }
 
     /// The next packet that was never sent. RDMA operations that have to wait for others are passed over.
+    #[inline(always)]
     pub(crate) fn peek(&mut self, datagram: usize) -> Option<Next> {
+        // Twice for each packet: most often it is at hand.
+        if self.waiting.is_empty() {
+            let handle = *self.ready.front()?;
+            let Some(message) = self.get_mut(handle) else {
+                return self.look(datagram);
+            };
+            if message.segments == 0 {
+                message.cut(datagram);
+            }
+            if message.next < message.segments && !message.needs_id() {
+                return Some(message.next(handle));
+            }
+        }
+        self.look(datagram)
+    }
+
+    /// The same when something is in the way of the message in front.
+    #[cold]
+    fn look(&mut self, datagram: usize) -> Option<Next> {
         loop {
             // What waited for an operation to end takes its turn with the others. What waited may be gone by now, so this is looked at here and not when an
             // operation ends.
@@ -287,11 +309,7 @@ impl Outbox {
                 self.ready.pop_front();
                 continue;
             }
-            let next = Next {
-                message: handle,
-                segment: message.next,
-                bytes: message.packet(message.next),
-            };
+            let next = message.next(handle);
             if !message.needs_id() {
                 return Some(next);
             }
@@ -309,6 +327,7 @@ impl Outbox {
     }
 
     /// The packet that [`Outbox::peek`] showed was sent.
+    #[inline]
     pub(crate) fn advance(&mut self) {
         let Some(handle) = self.ready.pop_front() else {
             return;
@@ -327,7 +346,7 @@ impl Outbox {
         self.get(handle).map(|message| message.packet(segment))
     }
 
-    /// Writes a packet's fields and payload into a datagram, behind the place of the base header and around that of the tag; none if its
+    /// Writes an operation's fields and a packet's payload into a datagram, behind the place of what all DATA begins with and around that of the tag; none if its
     /// message or its memory is gone, which then has failed.
     pub(crate) fn write(
         &mut self,
@@ -369,11 +388,13 @@ impl Outbox {
             }
         };
         let operation = message.put(segment, out);
+        let ends = message.ends();
         if more {
             self.ready.push_back(handle);
         }
         Some(Written {
             operation,
+            ends,
             header: header - TAG_BYTES,
             payload,
         })
@@ -539,6 +560,7 @@ impl Outbox {
             .filter(|_| place.generation == handle.generation)
     }
 
+    #[inline]
     fn get_mut(&mut self, handle: Handle) -> Option<&mut Message> {
         let place = self.places.get_mut(handle.index as usize)?;
         place
@@ -550,15 +572,18 @@ impl Outbox {
 
 impl Message {
     /// Whether it is a read that this end asks for.
+    #[inline]
     fn reads(&self) -> bool {
         self.response.is_none() && matches!(self.request.action, Action::Read { .. })
     }
 
+    #[inline]
     fn needs_id(&self) -> bool {
         self.id.is_none() && !matches!(self.request.action, Action::Send { .. })
     }
 
     /// Bytes of its packets' headers, tag included.
+    #[inline]
     fn header(&self) -> usize {
         match (self.response, self.request.action) {
             (Some(_), _) => RESPONSE_BYTES,
@@ -580,17 +605,20 @@ impl Message {
     }
 
     /// Decides how it is cut into segments.
+    #[inline]
     fn cut(&mut self, datagram: usize) {
         let most = u32::try_from(datagram - self.header()).unwrap_or(1);
         self.segment = if self.reads() { self.request.length } else { most };
-        self.segments = if self.reads() {
+        // Most are one segment, and need no division.
+        self.segments = if self.reads() || self.request.length <= most {
             1
         } else {
-            self.request.length.div_ceil(most).max(1)
+            self.request.length.div_ceil(most)
         };
     }
 
     /// Bytes of one of its packets.
+    #[inline]
     fn packet(&self, segment: u32) -> usize {
         let payload = if self.reads() {
             0
@@ -602,10 +630,8 @@ impl Message {
         self.header() + payload as usize
     }
 
-    /// Writes the fields behind the base header; the operation's code.
-    fn put(&self, segment: u32, out: &mut [u8]) -> u8 {
-        let id = U32::new(self.id.unwrap_or(0));
-        let offset = segment * self.segment;
+    /// What follows the base header of its packets.
+    fn ends(&self) -> Ends {
         let request = &self.request;
         let immediate = match request.action {
             Action::Send { immediate } | Action::Write { immediate, .. } if self.response.is_none() => {
@@ -613,13 +639,30 @@ impl Message {
             }
             _ => None,
         };
-        let mut pen = Pen::new(&mut out[size_of::<Base>()..]);
-        pen.put(&Ends {
+        Ends {
             source: U16::new(request.source),
             destination: U16::new(request.destination),
             qkey: U32::new(request.qkey),
             immediate: U32::new(immediate.unwrap_or(0)),
-        });
+        }
+    }
+
+    /// Its next packet.
+    #[inline(always)]
+    fn next(&self, handle: Handle) -> Next {
+        Next {
+            message: handle,
+            segment: self.next,
+            bytes: self.packet(self.next),
+        }
+    }
+
+    /// Writes the operation's fields; its code.
+    fn put(&self, segment: u32, out: &mut [u8]) -> u8 {
+        let id = U32::new(self.id.unwrap_or(0));
+        let offset = segment * self.segment;
+        let request = &self.request;
+        let mut pen = Pen::new(&mut out[size_of::<Front>()..]);
         if self.response.is_some() {
             let (offset, total) = match self.broken {
                 None => (offset, request.length),

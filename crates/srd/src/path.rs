@@ -1,5 +1,6 @@
 //! The paths of a session, as its sender sees them.
 
+use std::hint::select_unpredictable;
 use std::time::Duration;
 
 use crate::Instant;
@@ -128,14 +129,13 @@ impl Paths {
             self.since_probe = 0;
             return path;
         }
-        let mut best = self.draw(avoid);
+        let [mut best, others @ ..]: [u8; DRAWS] = std::array::from_fn(|_| self.draw(avoid));
         let mut least = self.score(best);
-        for _ in 1..DRAWS {
-            let other = self.draw(avoid);
+        for other in others {
             let score = self.score(other);
-            if score < least {
-                (best, least) = (other, score);
-            }
+            // Which is better is chance: a processor that guesses it is wrong once a packet.
+            best = select_unpredictable(score < least, other, best);
+            least = least.min(score);
         }
         best
     }
@@ -242,11 +242,12 @@ impl Paths {
         }
     }
 
-    /// The age from which a packet can count as lost by time, whatever arrives; once for each packet that is sent.
-    pub(crate) fn soonest(&self, number: u8) -> Duration {
+    /// The age in nanoseconds from which a packet can count as lost by time, whatever arrives; once for each packet that is sent.
+    #[inline]
+    pub(crate) fn soonest(&self, number: u8) -> u64 {
         match self.times(number) {
-            [0, _] => FIRST_TIMEOUT,
-            times => Duration::from_nanos(overtaken_of(times, 0).min(self.timeout_of(times))),
+            [0, _] => nanos(FIRST_TIMEOUT),
+            times => overtaken_of(times, 0).min(self.timeout_of(times)),
         }
     }
 
@@ -264,6 +265,7 @@ impl Paths {
         }
     }
 
+    #[inline]
     fn times(&self, number: u8) -> [u64; 2] {
         match self.get(number) {
             Some(path) if path.smoothed != 0 => [path.smoothed, path.variation],
@@ -343,6 +345,7 @@ impl Paths {
 }
 
 /// [`Paths::overtaken`] in nanoseconds, of a smoothed round-trip time and its variation.
+#[inline]
 fn overtaken_of([smoothed, variation]: [u64; 2], took: u64) -> u64 {
     // What held the later one up may have held up this one too.
     smoothed.max(took) + (smoothed / 4).max(4 * variation) + TIMEOUT_ROOM / 2

@@ -7,7 +7,7 @@ use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use crate::key::TAG_BYTES;
 use crate::local::{Incoming, Local, Remote};
 use crate::number::nanos;
-use crate::number::{high, low, whole};
+use crate::number::{NEVER, high, low, whole};
 use crate::outbox::Outbox;
 use crate::session::{Owner, Wire};
 use crate::window::{ReceiveWindow, Standing};
@@ -46,8 +46,8 @@ pub(crate) struct Receiver {
     fresh: u64,
     /// Packets that wait for an ACK.
     waiting: u32,
-    /// When it is due at the latest.
-    due: Option<Instant>,
+    /// When it is due at the latest, or [`NEVER`].
+    due: Instant,
     /// The path of the packet that made it necessary.
     path: u8,
     /// Which refusal comes first in the next ACK.
@@ -72,7 +72,7 @@ impl Receiver {
             paths: vec![Arrivals::default(); PATHS].into(),
             fresh: 0,
             waiting: 0,
-            due: None,
+            due: NEVER,
             path: 0,
             turn: 0,
             writes: vec![Write::default(); usize::from(operations)].into(),
@@ -85,9 +85,14 @@ impl Receiver {
         whole(sequence, self.window.next())
     }
 
-    /// When an ACK is due.
-    pub(crate) const fn due(&self) -> Option<Instant> {
+    /// When an ACK is due, or [`NEVER`].
+    pub(crate) const fn due(&self) -> Instant {
         self.due
+    }
+
+    /// Whether an ACK is due. At the end of time one that nobody waits for is not, or it would go without end.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.due <= now && self.due < NEVER
     }
 
     /// An authentic DATA packet.
@@ -136,7 +141,7 @@ impl Receiver {
         } else {
             arrival.now + self.ack_delay
         };
-        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
+        self.due = self.due.min(due);
     }
 
     /// Expects another PSN than 0 next, as after so many packets.
@@ -321,7 +326,7 @@ impl Receiver {
         self.turn = self.turn.wrapping_add(refusals);
         self.waiting = 0;
         // What did not fit is due at once [PKT-9].
-        self.due = (self.fresh != 0).then_some(now);
+        self.due = if self.fresh != 0 { now } else { NEVER };
         (self.path, length)
     }
 
@@ -343,3 +348,16 @@ impl Receiver {
 
 /// Packets after which an ACK does not wait any longer.
 const TOGETHER: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_the_end_of_time_no_acknowledgement_goes_that_nobody_waits_for() {
+        let mut receiver = Receiver::new(16, 1, Duration::from_micros(20));
+        assert!(!receiver.is_due(NEVER));
+        receiver.due = Instant::from_nanos(7);
+        assert!(receiver.is_due(Instant::from_nanos(7)) && !receiver.is_due(Instant::from_nanos(6)));
+    }
+}

@@ -3,21 +3,21 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use zerocopy::IntoBytes;
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 
 use crate::congestion::{Controller, Sample};
 use crate::key::TAG_BYTES;
 use crate::local::Local;
 use crate::number::nanos;
-use crate::number::{earlier, high, low, whole};
+use crate::number::{NEVER, high, low, whole};
 use crate::outbox::{Handle, Outbox, Written};
 use crate::pacer::Pacer;
 use crate::path::{NONE, Paths};
 use crate::session::{Owner, Wire};
 use crate::wire::Body;
 use crate::wire::{
-    Base, DATA, Echo, Ends, FLAG_AGAIN, FLAG_COVERED, FLAG_NOW, Packet, Pen, Refused, SEND_BYTES, base, code,
+    Base, DATA, Echo, Ends, FLAG_AGAIN, FLAG_COVERED, FLAG_NOW, Front, Packet, Refused, SEND_BYTES, base,
+    code,
 };
 use crate::{Config, Failure, Instant, Refusal};
 
@@ -91,8 +91,8 @@ pub(crate) struct Sender<C> {
     took: u64,
     /// The next TXN after the newest probe's [REL-13].
     probed: u64,
-    /// The earliest time at which a packet in flight can count as lost; later ones are found when it comes.
-    check: Option<Instant>,
+    /// The earliest time at which a packet in flight can count as lost, or [`NEVER`]; later ones are found when it comes.
+    check: Instant,
 }
 
 /// Nothing comes back: single packets go [REL-9].
@@ -194,7 +194,7 @@ impl<C: Controller> Sender<C> {
             arrived_of: now,
             took: 0,
             probed: NONE,
-            check: None,
+            check: NEVER,
         }
     }
 
@@ -211,13 +211,19 @@ impl<C: Controller> Sender<C> {
         (!elsewhere && self.may(now, candidate.bytes())).then_some(candidate.bytes())
     }
 
-    /// When [`Sender::tick`] has something to do, or a packet that had to wait may go.
-    pub(crate) fn due(&self, outbox: &Outbox) -> Option<Instant> {
-        let paced = self
-            .paced()
-            .filter(|_| outbox.has_next() || !self.lost.is_empty());
-        let check = self.silence.map_or(self.check, |silence| Some(silence.next));
-        earlier(earlier(check, paced), self.spread(outbox))
+    /// When [`Sender::tick`] has something to do, or a packet that had to wait may go; or [`NEVER`].
+    pub(crate) fn due(&self, outbox: &Outbox) -> Instant {
+        let mut due = self.silence.map_or(self.check, |silence| silence.next);
+        // After most packets neither has a word in it.
+        if let Some(paced) = self.paced()
+            && (outbox.has_next() || !self.lost.is_empty())
+        {
+            due = due.min(paced);
+        }
+        if let Some(spread) = self.spread(outbox) {
+            due = due.min(spread);
+        }
+        due
     }
 
     /// Writes the next packet, on this path or, without one, on the path of its choice.
@@ -261,7 +267,7 @@ impl<C: Controller> Sender<C> {
                     let slot = self.slots[self.slot(packet)];
                     let written = owner.outbox.write(slot.message, slot.segment, owner.local, out);
                     owner.stats.retransmitted += 1;
-                    (packet, written.unwrap_or_else(|| void(out)))
+                    (packet, written.unwrap_or(VOID))
                 }
             };
             let avoid = match candidate {
@@ -331,7 +337,7 @@ impl<C: Controller> Sender<C> {
             self.controller.acknowledged(now, bytes, before);
             self.progress = now;
             if self.silence.take().is_some() {
-                self.check = Some(now);
+                self.check = now;
             }
         }
         true
@@ -340,11 +346,11 @@ impl<C: Controller> Sender<C> {
     /// Looks for packets that are lost because time passed.
     pub(crate) fn tick(&mut self, now: Instant) -> Tick {
         if self.lowest == self.next {
-            self.check = None;
+            self.check = NEVER;
             self.silence = None;
             return Tick::Fine;
         }
-        if self.silence.is_none() && self.check.is_some_and(|check| check <= now) {
+        if self.silence.is_none() && self.check <= now {
             self.expire(now);
         }
         if now.since(self.progress) >= self.silence_limit {
@@ -409,15 +415,13 @@ impl<C: Controller> Sender<C> {
     }
 
     /// What goes next: first what was lost [REL-8].
+    #[inline(always)]
     fn candidate(&mut self, outbox: &mut Outbox, datagram: usize) -> Option<Candidate> {
-        while let Some(packet) = self.lost.front().copied() {
-            let slot = self.slots[self.slot(packet)];
-            if packet >= self.lowest && slot.state == State::Lost {
-                let bytes = outbox.packet(slot.message, slot.segment).unwrap_or(SEND_BYTES);
-                let avoid = self.transmissions[self.place(slot.transmission)].path;
-                return Some(Candidate::Again { packet, bytes, avoid });
-            }
-            self.lost.pop_front();
+        // Twice for each packet.
+        if !self.lost.is_empty()
+            && let Some(again) = self.again(outbox)
+        {
+            return Some(again);
         }
         if self.next - self.lowest >= self.window {
             return None;
@@ -430,20 +434,42 @@ impl<C: Controller> Sender<C> {
         })
     }
 
+    /// What has to go again.
+    #[cold]
+    fn again(&mut self, outbox: &Outbox) -> Option<Candidate> {
+        while let Some(packet) = self.lost.front().copied() {
+            let slot = self.slots[self.slot(packet)];
+            if packet >= self.lowest && slot.state == State::Lost {
+                let bytes = outbox.packet(slot.message, slot.segment).unwrap_or(SEND_BYTES);
+                let avoid = self.transmissions[self.place(slot.transmission)].path;
+                return Some(Candidate::Again { packet, bytes, avoid });
+            }
+            self.lost.pop_front();
+        }
+        None
+    }
+
     /// Whether a packet of so many bytes may go now.
     fn may(&self, now: Instant, bytes: usize) -> bool {
         self.pacer.may(now) && self.fits(now, bytes)
     }
 
     /// Whether the congestion window has room [CC-1], and the place of the transmission's number is free.
+    #[inline(always)]
     fn fits(&self, now: Instant, bytes: usize) -> bool {
         if self.transmissions[self.place(self.next_transmission)].in_flight {
             return false;
         }
         if self.in_flight == 0 {
-            return self.paced().is_none_or(|from| from <= now);
+            return self.may_alone(now);
         }
         self.silence.is_none() && self.in_flight_bytes + bytes as u64 <= self.controller.window()
+    }
+
+    /// Whether a packet may go with nothing in flight.
+    #[inline(never)]
+    fn may_alone(&self, now: Instant) -> bool {
+        self.paced().is_none_or(|from| from <= now)
     }
 
     /// From when a packet may go if the window is smaller than one [CC-4].
@@ -510,8 +536,8 @@ impl<C: Controller> Sender<C> {
         self.last_sent = now;
         let (window, paths) = (self.controller.window(), &self.paths);
         self.pacer.sent(now, u64::from(bytes), window, || paths.typical());
-        let check = now + self.paths.soonest(path);
-        self.check = Some(self.check.map_or(check, |earlier| earlier.min(check)));
+        let check = now.as_nanos().saturating_add(self.paths.soonest(path));
+        self.check = self.check.min(Instant::from_nanos(check));
         number
     }
 
@@ -532,12 +558,12 @@ impl<C: Controller> Sender<C> {
     /// The flags of the packet just recorded [REL-6].
     fn flags(&mut self, now: Instant, again: bool, wire: &Wire, outbox: &mut Outbox) -> u8 {
         self.unasked += 1;
-        let quarter = (self.controller.window() / self.packet.max(1)).min(self.window) / 4;
+        let quarter = is_quarter(self.unasked, self.controller.window(), self.packet, self.window);
         // What only has to wait for its time comes soon enough.
         let more = self
             .candidate(outbox, wire.datagram)
             .is_some_and(|candidate| self.fits(now, candidate.bytes()));
-        let ask = again || self.unasked >= quarter.max(1) || !more;
+        let ask = again || quarter || !more;
         if ask {
             self.unasked = 0;
         }
@@ -690,7 +716,7 @@ impl<C: Controller> Sender<C> {
 
     /// Gives up what is older than its path's timeout, and finds when to look again.
     fn expire(&mut self, now: Instant) {
-        let mut check = None;
+        let mut check = NEVER;
         let arrived = self.arrived;
         for path in 0..self.paths.count() {
             let timeout = self.paths.timeout(path);
@@ -719,10 +745,10 @@ impl<C: Controller> Sender<C> {
                 } else {
                     limit(transmission)
                 };
-                check = Some(check.map_or(at, |earlier: Instant| earlier.min(at)));
+                check = check.min(at);
             }
         }
-        self.check = earlier(check, self.probe(now));
+        self.check = check.min(self.probe(now).unwrap_or(NEVER));
     }
 
     /// Sends the newest packet again if nothing tells of it; when that is due if it is not yet [REL-13].
@@ -747,6 +773,12 @@ impl<C: Controller> Sender<C> {
     }
 }
 
+/// Whether so many packets, one at least, are a quarter of the smaller of two windows, one of bytes and one of packets; without a division.
+#[inline]
+fn is_quarter(packets: u64, bytes: u64, packet: u64, window: u64) -> bool {
+    (packets + 1).saturating_mul(4 * packet.max(1)) > bytes || packets >= window / 4
+}
+
 /// Fills the base header and the tag around what the outbox wrote.
 fn seal(wire: &Wire, flags: u8, packet: u64, transmission: u64, path: u8, written: Written, out: &mut [u8]) {
     let length = written.header + TAG_BYTES + written.payload;
@@ -755,37 +787,62 @@ fn seal(wire: &Wire, flags: u8, packet: u64, transmission: u64, path: u8, writte
     base.transmission = U32::new(low(transmission));
     base.path = path;
     base.operation = written.operation;
-    Pen::new(out).put(base.as_bytes());
+    let ends = written.ends;
+    let blocks = Front { base, ends }.blocks();
+    let upper = high(packet).to_be_bytes();
     let (header, rest) = out.split_at_mut(written.header);
     let (tag, payload) = rest.split_at_mut(TAG_BYTES);
-    let covered: &[u8] = if wire.cover {
-        &payload[..written.payload]
-    } else {
-        &[]
-    };
+    let (place, fields) = header.split_at_mut(size_of::<Front>());
+    place.copy_from_slice(blocks.map(u128::to_le_bytes).as_flattened());
     // [SEC-3]
-    tag.copy_from_slice(&wire.out.tag(header, &high(packet).to_be_bytes(), covered));
+    let whole = if wire.cover {
+        wire.out.tag(header, &upper, &payload[..written.payload])
+    } else {
+        wire.out.tag_blocks(blocks, fields, upper)
+    };
+    tag.copy_from_slice(&whole);
 }
 
-/// Writes what fills the place of a packet that will not come [REF-4].
-fn void(out: &mut [u8]) -> Written {
-    let ends = Ends {
+/// What fills the place of a packet that will not come [REF-4].
+const VOID: Written = Written {
+    operation: code::VOID,
+    ends: Ends {
         source: U16::ZERO,
         destination: U16::ZERO,
         qkey: U32::ZERO,
         immediate: U32::ZERO,
-    };
-    Pen::new(&mut out[size_of::<Base>()..]).put(&ends);
-    Written {
-        operation: code::VOID,
-        header: SEND_BYTES - TAG_BYTES,
-        payload: 0,
-    }
-}
-
+    },
+    header: SEND_BYTES - TAG_BYTES,
+    payload: 0,
+};
 /// Transmissions of a path that may overtake an earlier one of it.
 const OVERTAKEN: u64 = 3;
 /// Packets that go within the silence limit, however small the window is [CC-4].
 const LEAST_PACKETS: u32 = 8;
 /// The longest time between two single packets to a silent peer.
 const LONGEST_SILENCE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_quarter_is_that_of_the_division(
+            packets in 1u64..3_000,
+            bytes in 0u64..80_000_000,
+            packet in 0u64..70_000,
+            window in (4u32..14).prop_map(|bits| 1u64 << bits),
+        ) {
+            // [REL-6]
+            let quarter = (bytes / packet.max(1)).min(window) / 4;
+            prop_assert_eq!(is_quarter(packets, bytes, packet, window), packets >= quarter.max(1));
+            // Where it begins.
+            let first = quarter.max(1);
+            prop_assert!(is_quarter(first, bytes, packet, window));
+            prop_assert!(first == 1 || !is_quarter(first - 1, bytes, packet, window));
+        }
+    }
+}

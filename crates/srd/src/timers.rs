@@ -34,17 +34,19 @@ impl Timers {
     }
 
     /// A context is due at this time, unless it is due before.
+    #[inline]
     pub(crate) fn by(&mut self, id: PeerId, at: Instant) {
         let Some(place) = self.places.get_mut(id.0 as usize) else {
             return;
         };
-        if *place == NOWHERE {
-            *place = self.heap.len();
-            self.heap.push((at, id));
-        } else if self.heap[*place].0 <= at {
-            return;
-        } else {
-            self.heap[*place].0 = at;
+        // For most packets it is, and nowhere is a place beyond the heap.
+        match self.heap.get_mut(*place) {
+            Some((before, _)) if *before <= at => return,
+            Some((before, _)) => *before = at,
+            None => {
+                *place = self.heap.len();
+                self.heap.push((at, id));
+            }
         }
         let place = *place;
         self.rise(place);

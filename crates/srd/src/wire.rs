@@ -68,6 +68,22 @@ pub(crate) struct Ends {
     pub(crate) immediate: U32,
 }
 
+/// What all DATA begins with: two blocks of a tag.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Front {
+    pub(crate) base: Base,
+    pub(crate) ends: Ends,
+}
+
+impl Front {
+    /// Its bytes as numbers, the first of each lowest.
+    pub(crate) fn blocks(self) -> [u128; 2] {
+        let blocks: [[u8; 16]; 2] = zerocopy::transmute!(self);
+        blocks.map(u128::from_le_bytes)
+    }
+}
+
 /// WRITE and `WRITE_IMMEDIATE`.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]

@@ -194,6 +194,20 @@ impl World {
         self.ends[from]
             .submit(self.now, self.peers[from], request)
             .unwrap();
+        self.assert_timed(from);
+    }
+
+    /// That an end's timer is not later than what it waits for, whatever it was spared of.
+    fn assert_timed(&self, end: usize) {
+        let end_of_time = Instant::from_nanos(u64::MAX);
+        let (end, peer) = (&self.ends[end], self.peers[end]);
+        let due = end
+            .of(peer)
+            .map_or(end_of_time, |context| context.due(end.config()));
+        assert!(
+            end.poll_timeout().unwrap_or(end_of_time) <= due,
+            "a timer is late"
+        );
     }
 
     pub(super) fn request(&mut self, from: usize, token: u64, bytes: Vec<u8>, action: Action) -> Request {
@@ -257,7 +271,9 @@ impl World {
                         bytes: bytes.to_vec(),
                     });
                 }
+                self.assert_timed(end);
             }
+            self.assert_timed(end);
             while let Some(event) = self.ends[end].poll_event() {
                 self.events.push((end, event));
             }
