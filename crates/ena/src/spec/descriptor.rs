@@ -499,4 +499,13 @@ mod tests {
             ]
         );
     }
+
+    #[test]
+    fn words_of_completions_are_their_bytes() {
+        let tx = TxCompletion::read_from_bytes(&[1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
+        assert_eq!(tx.to_word().to_le_bytes(), tx.as_bytes());
+        let bytes = *b"0123456789abcdef";
+        let rx = RxCompletion::read_from_bytes(&bytes).unwrap();
+        assert_eq!(rx.to_words().map(u64::to_le_bytes).as_flattened(), bytes);
+    }
 }
