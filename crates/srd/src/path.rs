@@ -117,7 +117,7 @@ impl Paths {
         self.get(number).is_some_and(|path| path.rest.is_some())
     }
 
-    /// The path for the next packet: the better of two drawn at random; not `avoid` if there is another [PTH-3]. If the packet may be a probe, and one is due, a
+    /// The path for the next packet: the best of four drawn at random; not `avoid` if there is another [PTH-3]. If the packet may be a probe, and one is due, a
     /// path out of use [PTH-4].
     pub(crate) fn pick(&mut self, now: Instant, avoid: Option<u8>, may_probe: bool) -> u8 {
         self.since_probe += 1;

@@ -558,12 +558,12 @@ impl<C: Controller> Sender<C> {
     /// The flags of the packet just recorded [REL-6].
     fn flags(&mut self, now: Instant, again: bool, wire: &Wire, outbox: &mut Outbox) -> u8 {
         self.unasked += 1;
-        let quarter = is_quarter(self.unasked, self.controller.window(), self.packet, self.window);
+        let enough = is_part(self.unasked, self.controller.window(), self.packet, self.window);
         // What only has to wait for its time comes soon enough.
         let more = self
             .candidate(outbox, wire.datagram)
             .is_some_and(|candidate| self.fits(now, candidate.bytes()));
-        let ask = again || quarter || !more;
+        let ask = again || enough || !more;
         if ask {
             self.unasked = 0;
         }
@@ -773,10 +773,10 @@ impl<C: Controller> Sender<C> {
     }
 }
 
-/// Whether so many packets, one at least, are a quarter of the smaller of two windows, one of bytes and one of packets; without a division.
+/// Whether so many packets, one at least, are one of [`ASKS`] parts of the smaller of two windows, one of bytes and one of packets; without a division.
 #[inline]
-fn is_quarter(packets: u64, bytes: u64, packet: u64, window: u64) -> bool {
-    (packets + 1).saturating_mul(4 * packet.max(1)) > bytes || packets >= window / 4
+fn is_part(packets: u64, bytes: u64, packet: u64, window: u64) -> bool {
+    (packets + 1).saturating_mul(ASKS * packet.max(1)) > bytes || packets >= window / ASKS
 }
 
 /// Fills the base header and the tag around what the outbox wrote.
@@ -815,8 +815,11 @@ const VOID: Written = Written {
     header: SEND_BYTES - TAG_BYTES,
     payload: 0,
 };
+
 /// Transmissions of a path that may overtake an earlier one of it.
 const OVERTAKEN: u64 = 3;
+/// ACKs asked for in a window. What they acknowledge leaves together, and when one is lost the next must do; with fewer a window is not all used.
+const ASKS: u64 = 6;
 /// Packets that go within the silence limit, however small the window is [CC-4].
 const LEAST_PACKETS: u32 = 8;
 /// The longest time between two single packets to a silent peer.
@@ -830,19 +833,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_quarter_is_that_of_the_division(
+        fn a_part_is_that_of_the_division(
             packets in 1u64..3_000,
             bytes in 0u64..80_000_000,
             packet in 0u64..70_000,
             window in (4u32..14).prop_map(|bits| 1u64 << bits),
         ) {
             // [REL-6]
-            let quarter = (bytes / packet.max(1)).min(window) / 4;
-            prop_assert_eq!(is_quarter(packets, bytes, packet, window), packets >= quarter.max(1));
+            let part = (bytes / packet.max(1)).min(window) / ASKS;
+            prop_assert_eq!(is_part(packets, bytes, packet, window), packets >= part.max(1));
             // Where it begins.
-            let first = quarter.max(1);
-            prop_assert!(is_quarter(first, bytes, packet, window));
-            prop_assert!(first == 1 || !is_quarter(first - 1, bytes, packet, window));
+            let first = part.max(1);
+            prop_assert!(is_part(first, bytes, packet, window));
+            prop_assert!(first == 1 || !is_part(first - 1, bytes, packet, window));
         }
     }
 }

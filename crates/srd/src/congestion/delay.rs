@@ -18,6 +18,9 @@ pub struct Delay {
     /// Since the last change: round-trip times, less the shortest of their paths.
     samples: [u64; SAMPLES],
     taken: usize,
+    /// How many of them came with a mark, and the cuts that these ask for, in nanoseconds.
+    marked: u64,
+    asked: u64,
     round_trip: u64,
     acknowledged: u64,
     lost: u64,
@@ -37,6 +40,8 @@ impl Controller for Delay {
             calm: 0,
             samples: [0; SAMPLES],
             taken: 0,
+            marked: 0,
+            asked: 0,
             round_trip: 0,
             acknowledged: 0,
             lost: 0,
@@ -52,12 +57,12 @@ impl Controller for Delay {
 
     fn echo(&mut self, now: Instant, sample: Sample) {
         let queued = nanos(sample.round_trip.saturating_sub(sample.shortest));
-        // A mark is the word of a switch that its queue is long, whatever this sender sees of it [CC-3].
-        let queued = if sample.marked {
-            queued.max(self.allowed() + nanos(sample.shortest + self.setup.queue_delay) / 2)
-        } else {
-            queued
-        };
+        if sample.marked {
+            // A mark is the word of a switch that its queue is long, whatever this sender sees of it [CC-3].
+            let beyond = nanos(sample.shortest + self.setup.queue_delay) / 2;
+            self.marked += 1;
+            self.asked += part(beyond, nanos(sample.round_trip));
+        }
         self.samples[self.taken % SAMPLES] = queued;
         self.taken += 1;
         self.round_trip = nanos(sample.round_trip);
@@ -113,11 +118,13 @@ impl Delay {
         let samples = &mut self.samples[..count];
         samples.sort_unstable();
         let median = samples[count / 2];
-        // Each sample has its part in the cut, so that sessions that meet the same queues give way alike: whether a median is beyond the target is a matter of a
-        // single sample when marks make two heaps of them.
+        // Each sample has its part in the cut, so that sessions that meet the same queues give way alike.
         let kept = &samples[..count - count / SLOWEST_PART];
-        let part = |queued: &u64| (queued.saturating_sub(allowed) * 4 / 5).min(round_trip / 2);
-        let excess = kept.iter().map(part).sum::<u64>() / (kept.len() as u64).max(1);
+        let asked = kept
+            .iter()
+            .map(|queued| part(queued.saturating_sub(allowed), round_trip));
+        let excess = asked.sum::<u64>() / (kept.len() as u64).max(1);
+        let excess = excess.max(self.by_marks()).min(round_trip / 2);
         let sent = self.acknowledged + self.lost;
         if excess > 0 {
             self.shrink(excess, round_trip);
@@ -130,11 +137,21 @@ impl Delay {
             0
         };
         self.taken = 0;
+        self.marked = 0;
+        self.asked = 0;
         self.acknowledged = 0;
         self.lost = 0;
         self.lost_heard = 0;
         self.most_in_flight = 0;
         self.change = now + Duration::from_nanos(round_trip);
+    }
+
+    /// The mean of what marks ask for, times the fourth power of the part of the samples that have one. Where few have, the paths are uneven, which is for their choice to
+    /// mend; where one queue holds all paths up, as in an incast, all have.
+    fn by_marks(&self) -> u64 {
+        let all = (self.taken as u64).max(1);
+        let squared = self.marked * self.marked;
+        self.asked / all * squared / (all * all) * self.marked / all
     }
 
     /// Gives up a part of the window, and what of it was not in flight: that filled no queue.
@@ -151,6 +168,11 @@ impl Delay {
     fn allowed(&self) -> u64 {
         nanos(self.setup.queue_delay)
     }
+}
+
+/// The cut for so much more time in queues than is allowed, as a part of the round trip.
+fn part(beyond: u64, round_trip: u64) -> u64 {
+    (beyond * 4 / 5).min(round_trip / 2)
 }
 
 /// The part of the window by which it grows in a round trip once queues have been nearly empty [`CALM`] times in a row.
@@ -347,6 +369,27 @@ mod tests {
         let (fewer, more) = (left(15), left(18));
         assert!(more <= fewer && fewer - more < 15 * PACKET, "{fewer} {more}");
         assert!(left(32) < left(18), "and the more marks the more");
+    }
+
+    #[test]
+    fn marks_of_half_of_the_echoes_ask_for_a_sixteenth_of_what_all_ask_for() {
+        // [CC-3]
+        let cut = |marked: u64| {
+            let mut controller = controller();
+            controller.window = 100 * PACKET;
+            controller.change = Instant::from_nanos(1_000_000);
+            controller.acknowledged(Instant::ZERO, PACKET, 100 * PACKET);
+            for sample in 0..31 {
+                echo(&mut controller, 1, 28, sample < marked);
+            }
+            controller.change = Instant::ZERO;
+            echo(&mut controller, 10, 28, marked > 31);
+            100 * PACKET - controller.window()
+        };
+        // Half of 10 and 25 µs more than allowed, of 28: half, as no more is ever asked for.
+        assert_eq!(cut(32), 50 * PACKET);
+        assert!(cut(16).abs_diff(50 * PACKET / 16) < PACKET / 10, "{}", cut(16));
+        assert!(cut(4) < PACKET / 5, "{}", cut(4));
     }
 
     #[test]

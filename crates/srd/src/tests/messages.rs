@@ -71,6 +71,30 @@ fn once_a_session_is_there_a_message_takes_one_round_trip() {
 }
 
 #[test]
+fn six_acks_are_asked_for_in_a_window() {
+    // [REL-6]: with a window of 8 packets that is each of them.
+    let mut world = World::new(&Config {
+        datagram: 1_000,
+        ..Config::default()
+    });
+    world.send(0, 0, numbered(0, 100));
+    world.run_for(Duration::from_millis(5));
+    for number in 1..20 {
+        let request = world.request(0, number, numbered(number, 900), Action::Send { immediate: None });
+        world.ends[0].submit(world.now, world.peers[0], request).unwrap();
+    }
+    let mut flags = Vec::new();
+    let mut packet = [0; 1_000];
+    while world.ends[0]
+        .poll_transmit(world.now, &mut world.hosts[0], &mut packet, 1)
+        .is_some()
+    {
+        flags.push(packet[1] & 1);
+    }
+    assert_eq!(flags, [1; 8]);
+}
+
+#[test]
 fn messages_of_both_ends_cross_a_rough_network_once_each() {
     // [REL-1] [REL-3] [REL-8] [REL-5] [CC-1]
     for lost in [0, 1, 5, 20] {
