@@ -149,9 +149,11 @@ impl Delay {
     /// The mean of what marks ask for, times the fourth power of the part of the samples that have one. Where few have, the paths are uneven, which is for their choice to
     /// mend; where one queue holds all paths up, as in an incast, all have.
     fn by_marks(&self) -> u64 {
-        let all = (self.taken as u64).max(1);
-        let squared = self.marked * self.marked;
-        self.asked / all * squared / (all * all) * self.marked / all
+        // Wide, since round trips and windows are as long as their owner allows.
+        let [asked, marked] = [self.asked, self.marked].map(u128::from);
+        let all = (self.taken as u128).max(1);
+        let cut = asked / all * (marked * marked) / (all * all) * marked / all;
+        u64::try_from(cut).unwrap_or(u64::MAX)
     }
 
     /// Gives up a part of the window, and what of it was not in flight: that filled no queue.
