@@ -188,7 +188,8 @@ pub const GSO_UDP_L4: u8 = 5;
 pub const GSO_ECN: u8 = 0x80;
 
 /// Most segments of a super-frame of TCP, as many as an ENA function takes. A frame of 64 KiB has room for so many of
-/// 64 bytes; the least that a Linux program can set (`TCP_MIN_MSS`, 88 bytes with options) makes fewer.
+/// 64 bytes; the least that a Linux program can set (`TCP_MIN_MSS`, 88 bytes with options) makes fewer. A peer can ask for
+/// down to 48 (`tcp_min_snd_mss`): what is sent to it in longer super-frames than this is lost, to that peer alone.
 pub const TCP_SEGMENTS_MAX: usize = 1024;
 /// Most datagrams of a super-frame of UDP. Source: [linux/udp.h `UDP_MAX_SEGMENTS`].
 pub const UDP_SEGMENTS_MAX: usize = 128;

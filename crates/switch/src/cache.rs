@@ -273,9 +273,9 @@ impl FlowCache {
         }
     }
 
-    /// Loads a word of each of the two slots where the flow's search begins: in a table that is half full every second
-    /// search goes on to the second one, and one in seven or so to a third. Many of these before the searches let the memory answer all of them
-    /// at once.
+    /// Loads a word of each of the two slots where the flow's search begins: in a table that is half full a quarter of the
+    /// searches go on to the second one, and a tenth to a third. Many of these before the searches let the memory answer
+    /// all of them at once.
     #[inline]
     pub(crate) fn peek(&self, hash: u64) -> u64 {
         let word = |step| {

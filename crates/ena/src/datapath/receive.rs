@@ -253,7 +253,7 @@ impl Receiver {
     }
 
     /// At every [`AHEAD`]th buffer asks for those behind the next ones, and for the first ones of all. Only small packets do:
-    /// a long copy is slower into a buffer whose first line is there already (a tenth to a fifth in 9,001 bytes; why is not known).
+    /// a long copy is slower into a buffer whose first line is there already (a fifth to a third with 9,001 bytes; why is not known).
     #[inline(always)]
     fn look_ahead<M: Memory>(&self, memory: &M) {
         if self.cursor.is_multiple_of(AHEAD) {
